@@ -48,6 +48,11 @@ redisReply *control_ask(struct control *control, struct syn_err *err, const char
 MUST_CHECK bool control_append(
     struct control *control, int argc, const char **argv, const size_t *sizes, struct syn_err *err);
 redisReply *control_fetch(struct control *control, struct syn_err *err);
+/* Sends what was appended without waiting for replies, so that several servers work at once.
+ * control_fetch does it by itself for its own connection. False: as for control_call. */
+MUST_CHECK bool control_flush(struct control *control, struct syn_err *err);
+/* The time limit of each later command, in place of control_open's. */
+void control_set_timeout(struct control *control, int timeout_ms);
 /* Turns an error reply into err with the right code (NOPERM, NOAUTH, LOADING, MASTERDOWN … or
  * protocol), naming what was asked; returns false. */
 bool control_reply_error(const struct control *control,

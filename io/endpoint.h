@@ -29,6 +29,17 @@ MUST_CHECK bool endpoint_socket(const struct endpoint *endpoint,
                                 socklen_t *address_size,
                                 struct syn_err *err);
 
+/* The same with the address for the attempt-th try (from 0): where a name has several addresses,
+ * trying again goes through them. IPv4 comes first, since most servers listen there when a name such
+ * as "localhost" has both. */
+MUST_CHECK bool endpoint_socket_attempt(const struct endpoint *endpoint,
+                                        uint32_t attempt,
+                                        enum syn_code code,
+                                        int *fd,
+                                        struct sockaddr_storage *address,
+                                        socklen_t *address_size,
+                                        struct syn_err *err);
+
 /* Encodes AUTH for the endpoint; returns its size, 0 when there is no password. out holds at least
  * ENDPOINT_AUTH_MAX bytes. */
 #define ENDPOINT_AUTH_MAX 768

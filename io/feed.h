@@ -4,7 +4,8 @@
  * A feed is one stream: a PSYNC session with one source server, its chunks, and its place in the
  * replication history. A reader is a thread with one loop that serves several feeds: it connects,
  * authenticates, negotiates, receives into chunks, acknowledges, and when the connection is lost
- * connects again and asks for the stream's continuation. It does not look into the bytes.
+ * connects again and asks for the stream's continuation. It does not look into the bytes, but for
+ * one comparison: whether what was received ends with the mark of an $EOF payload (feed_receive.c).
  *
  * The state machine of a feed (feed.c draws it): CONNECTING → HANDSHAKE → SNAPSHOT → LIVE, back to
  * CONNECTING when the connection is lost, FAILED when there is no point in trying again, STOPPED
@@ -76,6 +77,9 @@ struct feed {
      * offset. */
     _Atomic int64_t payload_end;
     _Atomic uint32_t payload_session;
+    /* W: decoder, release, with offset_applied before it; then it wakes the reader. R: reader,
+     * which exchanges it to false and sends an ACK at once: REPLCONF GETACK was in the stream. */
+    _Atomic bool ack_wanted;
     /* W: any, release. R: reader. Asks for the feed to stop: close and FEED_STOPPED. */
     _Atomic bool stop_wanted;
     /* W: any, release. R: reader. Asks for a new connection now (tests, failover). */
@@ -110,14 +114,15 @@ MUST_CHECK bool feed_init(struct feed *feed,
 /* After its reader stopped and every chunk came back. A zeroed feed is allowed. */
 void feed_deinit(struct feed *feed);
 
-/* The feeds stay the caller's. `index` only names the thread. */
+/* The feeds stay the caller's. `index` only names the thread. Once per feed. */
 MUST_CHECK bool reader_start(struct reader *reader,
                              enum io_backend backend,
                              struct feed **feeds,
                              uint32_t feed_count,
                              uint32_t index,
                              struct syn_err *err);
-/* Asks all its feeds to stop and joins the thread. A zeroed reader is allowed. */
+/* Asks all its feeds to stop and joins the thread. A zeroed reader is allowed. Chunks may come back
+ * and reader_wake may be called until the feeds are deinitialised: the waker lives until then. */
 void reader_stop(struct reader *reader);
 static inline void reader_wake(struct reader *reader)
 {

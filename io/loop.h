@@ -5,8 +5,13 @@
  * Threads:   a loop and its operations belong to the thread that calls io_loop_step; only waking
  *            (waker_wake on io_loop_waker) is for others.
  * Ownership: the caller keeps the op, buffers and iovecs alive until `done` is called. `done` may
- * start the same op again. Limits:    1024 operations in the air per loop, more wait their turn
- * inside the loop. Errors:    `done` gets a negative errno; -ECANCELED after io_cancel.
+ *            start the same op again.
+ * Limits:    any number of operations may be in the air; what exceeds the submission queue of one
+ *            turn (256) is submitted in the next. A receive never keeps a send waiting, so the
+ *            number of idle connections cannot block the busy ones. One receive and one send (or
+ *            connect) per socket at a time.
+ * Errors:    `done` gets a negative errno; -ECANCELED after io_cancel. It is called only from
+ *            io_loop_step, never from the function that started or cancelled the operation.
  */
 #ifndef IO_LOOP_H
 #define IO_LOOP_H
@@ -28,6 +33,8 @@ struct io_op;
 /* result: bytes (recv: 0 at end of stream; send: may be short), 0 (connect, timeout), or -errno. */
 typedef void io_done(struct io_op *op, int result);
 
+/* Which list or hands an operation is in; private to the loop. */
+enum io_op_place { IO_PLACE_NONE, IO_PLACE_PENDING, IO_PLACE_BACKEND, IO_PLACE_TIMERS, IO_PLACE_DONE };
 enum io_op_kind { IO_OP_IDLE, IO_OP_CONNECT, IO_OP_RECV, IO_OP_SEND, IO_OP_TIMEOUT };
 
 struct io_op {
@@ -35,8 +42,11 @@ struct io_op {
     void *owner; /* for done; the loop does not look at it */
     /* Private to the loop. */
     enum io_op_kind kind; /* IO_OP_IDLE when not in the air */
+    enum io_op_place place;
     bool is_cancelled;
+    bool is_polled; /* io_uring: waits for readiness only, then starts */
     int fd;
+    int result;
     void *buffer;
     size_t size;
     struct iovec *iov;
@@ -46,7 +56,7 @@ struct io_op {
     socklen_t address_size;
     uint64_t deadline_ns;
     struct io_op *next;
-    struct io_op **link;
+    struct io_op *prev;
 };
 
 /* NULL on failure: with IO_BACKEND_URING, also when io_uring is not available here. */

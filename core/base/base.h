@@ -5,6 +5,7 @@
  * alloc.h   every allocation, counted per module                 atomic.h  orders in the names
  * ring.h    bounded pointer rings between threads                waker.h   sleep and wake
  * chunk.h   bounded, refcounted memory for received bytes        clock.h   time
+ * thread.h  named threads without signals
  * slot.h    hash slots        num.h  decimal numbers, key hashes log.h     lines for people
  */
 #ifndef BASE_BASE_H
@@ -20,6 +21,7 @@
 #include "core/base/num.h"
 #include "core/base/ring.h"
 #include "core/base/slot.h"
+#include "core/base/thread.h"
 #include "core/base/waker.h"
 
 #endif

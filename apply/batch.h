@@ -1,0 +1,80 @@
+/*
+ * Batches: output bytes for one lane, already in RESP, with a record per operation.
+ *
+ * Ownership: a batch belongs to its decoder's pool; the decoder fills it, pushes it to the lane,
+ * and gets it back when every one of its operations was answered. Exactly one side touches it at a
+ * time. Limits:    bytes and operations are fixed at start. An operation larger than a batch goes
+ * on in the next ones of the same decoder (`continues`); its record stands in the batch where it
+ * ends.
+ */
+#ifndef APPLY_BATCH_H
+#define APPLY_BATCH_H
+
+#include "core/base/base.h"
+
+struct lane_port;
+
+/* Bytes kept free before the first operation, for the SELECT that the lane may have to put there:
+ * batches of several decoders alternate on one connection, so only the lane knows which database is
+ * selected. */
+#define BATCH_PREFIX 48
+#define BATCH_DB_ANY UINT32_MAX
+
+enum op_kind {
+    OP_COMMAND,  /* one reply, an error is a failure                                     */
+    OP_TOLERANT, /* an error reply is expected and fine (see router_op_tolerant)         */
+    OP_MULTI,    /* +OK                                                                  */
+    OP_QUEUED,   /* +QUEUED                                                              */
+    OP_EXEC,     /* an array, in which an error is a failure of that queued command      */
+};
+
+struct op {
+    uint64_t offset;    /* live: replication offset just after it; snapshot: payload position */
+    uint32_t pos;       /* its first byte in this batch; 0 when it began in an earlier one    */
+    uint32_t key_count; /* snapshot keys it writes; 0 for live operations                     */
+    uint16_t stream;
+    uint16_t slot; /* of its (first) key; SLOT_NONE when it has none or nobody routes by it */
+    uint8_t kind;  /* enum op_kind                                                       */
+    bool is_live;
+};
+_Static_assert(sizeof(struct op) <= 24, "one record per operation: keep it small");
+
+struct batch {
+    struct batch *next;     /* in the pool's free list or the lane's queue           */
+    struct lane_port *port; /* to whose decoder it returns                           */
+    uint64_t seq;           /* order of opening within the decoder, from 1           */
+    uint32_t db_first;      /* database that its first operation needs, or ANY       */
+    uint32_t db_last;       /* database selected after its last operation            */
+    uint32_t begin;         /* first byte to send                                    */
+    uint32_t end;           /* one past the last                                     */
+    uint32_t sent;          /* lane: next byte to send                               */
+    uint32_t op_count;
+    uint32_t ops_done; /* lane: answered                                        */
+    bool has_select;   /* lane: its own SELECT comes first and is answered first */
+    bool continues;    /* the next batch of this port must follow directly      */
+    uint32_t bytes_size;
+    uint32_t ops_size;
+    struct op *ops;
+    uint8_t *bytes;
+};
+
+struct batch_pool {
+    struct batch *free;
+    uint32_t free_count;
+    uint32_t count;
+    struct batch *batches;
+    struct op *ops;
+    uint8_t *bytes;
+};
+
+MUST_CHECK bool batch_pool_init(struct batch_pool *pool,
+                                uint32_t count,
+                                uint32_t bytes_size,
+                                uint32_t ops_size,
+                                struct syn_err *err);
+void batch_pool_deinit(struct batch_pool *pool); /* also of a zeroed pool */
+/* NULL when none is free. */
+struct batch *batch_take(struct batch_pool *pool);
+void batch_give(struct batch_pool *pool, struct batch *batch);
+
+#endif

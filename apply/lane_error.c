@@ -1,0 +1,222 @@
+#include "apply/lane_error.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The operation's own words, read back from the batch: only a failure pays for them. */
+struct op_text {
+    char command[48];
+    char key[48];
+    char type[48];
+};
+
+static bool op_arg(const uint8_t **at, const uint8_t *end, struct slice *arg)
+{
+    const uint8_t *p = *at;
+    if (p >= end || *p != '$') {
+        return false;
+    }
+    size_t size = 0;
+    for (p++; p < end && isdigit(*p); p++) {
+        size = size * 10 + (size_t)(*p - '0');
+        if (size > UINT32_MAX) {
+            return false;
+        }
+    }
+    if (end - p < 2) {
+        return false;
+    }
+    p += 2;
+    arg->bytes = p;
+    arg->size = size;
+    if ((size_t)(end - p) < size + 2) {
+        arg->size = (size_t)(end - p); /* the rest is in the next batch */
+        *at = end;
+        return true;
+    }
+    *at = p + size + 2;
+    return true;
+}
+
+static void op_describe(const struct batch *batch, const struct op *op, struct op_text *text)
+{
+    memset(text, 0, sizeof(*text));
+    snprintf(text->command, sizeof(text->command), "a command");
+    if (op->pos < BATCH_PREFIX) {
+        return; /* it began in a batch that is gone */
+    }
+    const uint8_t *at = batch->bytes + op->pos;
+    const uint8_t *end = batch->bytes + batch->end;
+    at = memchr(at, '\n', (size_t)(end - at));
+    struct slice name = {0};
+    struct slice key = {0};
+    struct slice arg = {0};
+    if (at == NULL || (at++, !op_arg(&at, end, &name))) {
+        return;
+    }
+    snprintf(text->command,
+             sizeof(text->command),
+             "%.*s",
+             (int)(name.size < 32 ? name.size : 32),
+             (const char *)name.bytes);
+    for (char *c = text->command; *c != '\0'; c++) {
+        *c = isprint((unsigned char)*c) ? (char)toupper((unsigned char)*c) : '?';
+    }
+    if (!op_arg(&at, end, &key)) {
+        return;
+    }
+    snprintf(text->key,
+             sizeof(text->key),
+             ", key hash %016llx",
+             (unsigned long long)key_hash(key.bytes, key.size));
+    if (strcmp(text->command, "RESTORE") == 0 && op_arg(&at, end, &arg) && op_arg(&at, end, &arg) &&
+        arg.size > 0) {
+        snprintf(text->type, sizeof(text->type), " of a %s", rdb_type_name(arg.bytes[0]));
+    }
+}
+
+static enum syn_code reply_code(const char *text)
+{
+    if (strncmp(text, "NOAUTH", 6) == 0 || strncmp(text, "NOPERM", 6) == 0 ||
+        strncmp(text, "WRONGPASS", 9) == 0) {
+        return SYN_CODE_DESTINATION_AUTH;
+    }
+    static const char *const states[] = {"LOADING",
+                                         "READONLY",
+                                         "CLUSTERDOWN",
+                                         "MISCONF",
+                                         "OOM",
+                                         "BUSY ",
+                                         "MOVED",
+                                         "ASK ",
+                                         "TRYAGAIN",
+                                         "MASTERDOWN",
+                                         "NOREPLICAS"};
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+        if (strncmp(text, states[i], strlen(states[i])) == 0) {
+            return SYN_CODE_DESTINATION_STATE;
+        }
+    }
+    return SYN_CODE_DESTINATION_REPLY;
+}
+
+static const char *reply_advice(const char *text)
+{
+    static const struct {
+        const char *prefix;
+        const char *advice;
+    } table[] = {
+        {"OOM", "; raise the destination's maxmemory and start again"},
+        {"MISCONF", "; mend the destination's persistence (see its log) and start again"},
+        {"READONLY", "; the destination failed over: start again with its new master"},
+        {"MOVED", "; the destination's slots moved: start again when its topology is stable"},
+        {"ASK ", "; the destination's slots are moving: start again when its topology is stable"},
+        {"NOPERM", "; grant the destination's user this command"},
+        {"ERR Bad data format",
+         "; the destination cannot load this value: is a module missing there?"},
+        {"ERR DUMP payload", "; the destination cannot load this value's RDB version"},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (strncmp(text, table[i].prefix, strlen(table[i].prefix)) == 0) {
+            return table[i].advice;
+        }
+    }
+    return "";
+}
+
+/* Server texts are printable lines; anything else does not reach a terminal or a log. */
+static void reply_text(const struct reply *reply, char *out, size_t size)
+{
+    size_t count = reply->text_size < size - 1 ? reply->text_size : size - 1;
+    for (size_t i = 0; i < count; i++) {
+        out[i] = isprint((unsigned char)reply->text[i]) ? reply->text[i] : '?';
+    }
+    out[count] = '\0';
+    /* "unknown command 'x', with args beginning with: 'key' …" shows what nobody may see. */
+    char *args = strstr(out, ", with args beginning with");
+    if (args != NULL) {
+        *args = '\0';
+    }
+}
+
+bool lane_refused(const struct lane *lane,
+                  const struct batch *batch,
+                  const struct op *op,
+                  const struct reply *reply,
+                  struct syn_err *err)
+{
+    char answer[160];
+    struct op_text text;
+    reply_text(reply, answer, sizeof(answer));
+    op_describe(batch, op, &text);
+    if (reply->text_size == 0) {
+        snprintf(answer, sizeof(answer), "an answer of the wrong kind");
+    }
+    char slot[32] = "";
+    if (op->slot != SLOT_NONE) {
+        snprintf(slot, sizeof(slot), ", slot %u", op->slot);
+    }
+    char inside[48] = "";
+    if (op->kind == OP_EXEC && reply->kind == REPLY_ARRAY) {
+        snprintf(inside, sizeof(inside), " (its command %u)", reply->error_index + 1);
+    }
+    return ERR(err,
+               reply_code(answer),
+               "destination %s refused %s%s%s (stream %u, %s %llu%s%s): %s%s",
+               lane->endpoint_text,
+               text.command,
+               inside,
+               text.type,
+               op->stream,
+               op->is_live ? "offset" : "snapshot byte",
+               (unsigned long long)op->offset,
+               slot,
+               text.key,
+               answer,
+               reply_advice(answer));
+}
+
+bool lane_select_refused(const struct lane *lane,
+                         const struct batch *batch,
+                         const struct reply *reply,
+                         struct syn_err *err)
+{
+    char answer[160];
+    reply_text(reply, answer, sizeof(answer));
+    return ERR(
+        err,
+        SYN_CODE_DESTINATION_REPLY,
+        "destination %s refused SELECT %u: %s; raise its `databases` or choose databases with "
+        "--db or --db-map",
+        lane->endpoint_text,
+        batch->db_first,
+        answer);
+}
+
+bool lane_unexpected(const struct lane *lane, const struct reply *reply, struct syn_err *err)
+{
+    char answer[160];
+    reply_text(reply, answer, sizeof(answer));
+    return ERR(err,
+               SYN_CODE_DESTINATION_PROTOCOL,
+               "destination %s answered what was not asked: %s",
+               lane->endpoint_text,
+               answer);
+}
+
+bool lane_lost(const struct lane *lane, int number, struct syn_err *err)
+{
+    if (number != 0) {
+        return ERR_SYS(err,
+                       SYN_CODE_DESTINATION_CONNECT,
+                       number,
+                       "the connection to destination %s is lost",
+                       lane->endpoint_text);
+    }
+    return ERR(
+        err,
+        SYN_CODE_DESTINATION_CONNECT,
+        "destination %s closed the connection; look at its log, and start again when it is back",
+        lane->endpoint_text);
+}

@@ -1,0 +1,40 @@
+/* What a reply means, and errors that explain a bad one: operation, slot, offset, key hash. Private
+ * to lane.c. */
+#ifndef APPLY_LANE_ERROR_H
+#define APPLY_LANE_ERROR_H
+
+#include "apply/lane.h"
+
+/* Whether the reply is one that the operation may get when all is well. */
+static inline bool lane_reply_fits(const struct op *op, const struct reply *reply)
+{
+    switch ((enum op_kind)op->kind) {
+    case OP_COMMAND:
+        return reply->kind != REPLY_ERROR;
+    case OP_TOLERANT:
+        return true;
+    case OP_MULTI:
+        return reply->kind == REPLY_STATUS;
+    case OP_QUEUED:
+        return reply->kind == REPLY_STATUS;
+    case OP_EXEC:
+        return reply->kind == REPLY_ARRAY && reply->error_count == 0;
+    }
+    return false;
+}
+
+/* Each fills err and returns false. */
+bool lane_refused(const struct lane *lane,
+                  const struct batch *batch,
+                  const struct op *op,
+                  const struct reply *reply,
+                  struct syn_err *err);
+bool lane_select_refused(const struct lane *lane,
+                         const struct batch *batch,
+                         const struct reply *reply,
+                         struct syn_err *err);
+bool lane_unexpected(const struct lane *lane, const struct reply *reply, struct syn_err *err);
+/* number: errno, 0 when the server closed the connection. */
+bool lane_lost(const struct lane *lane, int number, struct syn_err *err);
+
+#endif

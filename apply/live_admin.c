@@ -1,0 +1,391 @@
+/*
+ * Commands without keys, and commands that name databases: the few that act on more than their
+ * keys.
+ *
+ * They are barriers: everything that this decoder wrote before is answered first, and they are
+ * answered before anything later goes out. That is exact while one stream feeds the destination.
+ * With several streams a flush would also take what the others own, so it is refused, with what to
+ * do.
+ */
+#include "apply/stream_private.h"
+
+#include <string.h>
+
+#define SLICE(text)                                                                                \
+    {                                                                                              \
+        (const uint8_t *)(text), sizeof(text) - 1                                                  \
+    }
+
+static bool stopped(struct syn_err *err)
+{
+    return ERR(err, SYN_CODE_STOPPED, "stopped");
+}
+
+static bool refuse(const struct stream *stream,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   const char *reason,
+                   struct syn_err *err)
+{
+    char where[200];
+    return ERR(
+        err, SYN_CODE_UNSUPPORTED, "%s %s", live_where(stream, bytes, command, where), reason);
+}
+
+static bool
+arg_is(const uint8_t *bytes, const struct resp_command *command, uint32_t i, const char *word)
+{
+    return i < command->argc && command->argv[i].size == strlen(word) &&
+           strncasecmp((const char *)bytes + command->argv[i].pos, word, command->argv[i].size) ==
+               0;
+}
+
+static bool
+arg_db(const uint8_t *bytes, const struct resp_command *command, uint32_t i, uint64_t *db)
+{
+    return i < command->argc &&
+           num_read_u64((const char *)bytes + command->argv[i].pos, command->argv[i].size, db);
+}
+
+static struct slice arg_slice(const uint8_t *bytes, const struct resp_command *command, uint32_t i)
+{
+    return (struct slice){bytes + command->argv[i].pos, command->argv[i].size};
+}
+
+/* ---- flushes ---- */
+
+static bool
+flush_everywhere(struct stream *stream, const char *name, uint32_t db, struct syn_err *err)
+{
+    const struct route *route = stream->task->route;
+    const struct slice args[] = {{(const uint8_t *)name, strlen(name)}};
+    for (uint32_t i = 0; i < route->shard_count; i++) {
+        if (!live_forward_args(
+                stream, route->shard_lane[i], db, args, 1, live_op(stream, SLOT_NONE), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* With database rules FLUSHALL is the flush of every selected database, where it went. */
+static bool flush_selected(struct stream *stream, struct syn_err *err)
+{
+    for (uint32_t n = 0; n < stream->task->db_map_count; n++) {
+        uint32_t db = task_db(stream->task, n);
+        if (db != DB_NONE && !flush_everywhere(stream, "FLUSHDB", db, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool admin_flush(struct stream *stream,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command,
+                        uint64_t source_db,
+                        struct syn_err *err)
+{
+    if (stream->task->stream_count > 1) {
+        return refuse(stream,
+                      bytes,
+                      command,
+                      "came from one of several sources; it would also remove what the others own. "
+                      "Run it at the "
+                      "destination by hand and start again",
+                      err);
+    }
+    if (!router_drain(stream->router)) {
+        return stopped(err);
+    }
+    bool is_done;
+    if (info->class == COMMAND_FLUSHDB) {
+        is_done = flush_everywhere(stream, "FLUSHDB", task_db(stream->task, source_db), err);
+    } else if (stream->task->has_db_rules) {
+        is_done = flush_selected(stream, err);
+    } else {
+        is_done = flush_everywhere(stream, "FLUSHALL", 0, err);
+    }
+    return is_done && (router_drain(stream->router) || stopped(err));
+}
+
+/* ---- databases ---- */
+
+static bool forward_alone(struct stream *stream,
+                          uint32_t db,
+                          const struct slice *args,
+                          uint32_t count,
+                          struct syn_err *err)
+{
+    if (!router_drain(stream->router) ||
+        !live_forward_args(stream, 0, db, args, count, live_op(stream, SLOT_NONE), err)) {
+        return stopped(err);
+    }
+    return router_drain(stream->router) || stopped(err);
+}
+
+static bool admin_swapdb(struct stream *stream,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    uint64_t a;
+    uint64_t b;
+    if (command->argc != 3 || !arg_db(bytes, command, 1, &a) || !arg_db(bytes, command, 2, &b)) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_SOURCE_DATA,
+                   "%s does not name two databases",
+                   live_where(stream, bytes, command, where));
+    }
+    uint32_t to_a = task_db(stream->task, a);
+    uint32_t to_b = task_db(stream->task, b);
+    if (a == b || (to_a == DB_NONE && to_b == DB_NONE)) {
+        counter_add(&stream->dropped, 1);
+        return true;
+    }
+    if (to_a == DB_NONE || to_b == DB_NONE || stream->task->route->is_cluster) {
+        return refuse(
+            stream,
+            bytes,
+            command,
+            "exchanges a database that is copied with one that is not; select both with --db, "
+            "and use a standalone destination",
+            err);
+    }
+    char digits_a[NUM_DIGITS_MAX];
+    char digits_b[NUM_DIGITS_MAX];
+    const struct slice args[] = {SLICE("SWAPDB"),
+                                 {(uint8_t *)digits_a, num_write_u64(digits_a, to_a)},
+                                 {(uint8_t *)digits_b, num_write_u64(digits_b, to_b)}};
+    return forward_alone(stream, to_a, args, 3, err);
+}
+
+static bool admin_move(struct stream *stream,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       uint64_t source_db,
+                       struct syn_err *err)
+{
+    uint64_t target;
+    if (command->argc != 3 || !arg_db(bytes, command, 2, &target)) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_SOURCE_DATA,
+                   "%s does not name a key and a database",
+                   live_where(stream, bytes, command, where));
+    }
+    uint32_t from = task_db(stream->task, source_db);
+    uint32_t to = task_db(stream->task, target);
+    struct slice key = arg_slice(bytes, command, 1);
+    uint16_t slot = route_slot(stream->task->route, key.bytes, key.size);
+    uint32_t lane = route_lane(stream->task->route, slot);
+    if (from == DB_NONE && to == DB_NONE) {
+        counter_add(&stream->dropped, 1);
+        return true;
+    }
+    if (to == DB_NONE) { /* it leaves what is copied */
+        const struct slice args[] = {SLICE("DEL"), key};
+        return live_forward_args(stream, lane, from, args, 2, live_op(stream, slot), err);
+    }
+    if (from == DB_NONE || stream->task->route->is_cluster || from == to) {
+        return refuse(stream,
+                      bytes,
+                      command,
+                      "moves a key between databases that the destination does not hold both; "
+                      "select both with "
+                      "--db, and use a standalone destination",
+                      err);
+    }
+    char digits[NUM_DIGITS_MAX];
+    const struct slice args[] = {
+        SLICE("MOVE"), key, {(uint8_t *)digits, num_write_u64(digits, to)}};
+    return live_forward_args(stream, lane, from, args, 3, live_op(stream, slot), err);
+}
+
+/* COPY a b [DB n] [REPLACE]; as propagated it took place. */
+static bool admin_copy(struct stream *stream,
+                       const struct command_info *info,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       uint64_t source_db,
+                       struct syn_err *err)
+{
+    uint64_t target = source_db;
+    for (uint32_t i = 3; i + 1 < command->argc; i++) {
+        if (arg_is(bytes, command, i, "DB") && !arg_db(bytes, command, i + 1, &target)) {
+            return refuse(stream, bytes, command, "does not name a database after DB", err);
+        }
+    }
+    struct command_place place;
+    if (!live_place(stream, info, bytes, command, &place, err)) {
+        return false;
+    }
+    uint32_t from = task_db(stream->task, source_db);
+    uint32_t to = task_db(stream->task, target);
+    if (to == DB_NONE) {
+        counter_add(&stream->dropped, 1);
+        return true;
+    }
+    bool is_cluster = stream->task->route->is_cluster;
+    if (from == DB_NONE || (is_cluster && to != from)) {
+        return refuse(
+            stream,
+            bytes,
+            command,
+            "copies from a database that the destination does not hold; select both with --db, "
+            "and use a standalone destination",
+            err);
+    }
+    if (is_cluster && !place.is_one_slot) {
+        return refuse(
+            stream,
+            bytes,
+            command,
+            "has keys in different slots of the cluster at the destination; use keys with a common "
+            "{hash tag}, or a standalone destination",
+            err);
+    }
+    char digits[NUM_DIGITS_MAX];
+    const struct slice args[] = {SLICE("COPY"),
+                                 arg_slice(bytes, command, 1),
+                                 arg_slice(bytes, command, 2),
+                                 SLICE("REPLACE"),
+                                 SLICE("DB"),
+                                 {(uint8_t *)digits, num_write_u64(digits, to)}};
+    uint32_t count = to == from ? 4 : 6;
+    if (!place.is_one_lane) {
+        return forward_alone(stream, from, args, count, err);
+    }
+    return live_forward_args(
+        stream, place.lane, from, args, count, live_op(stream, place.slot), err);
+}
+
+/* ---- functions and scripts ---- */
+
+static bool admin_everywhere(struct stream *stream,
+                             const struct slice *args,
+                             uint32_t count,
+                             enum op_kind kind,
+                             struct syn_err *err)
+{
+    struct op op = live_op(stream, SLOT_NONE);
+    op.kind = (uint8_t)kind;
+    if (!router_drain(stream->router) || !stream_broadcast(stream, args, count, op, err)) {
+        return stopped(err);
+    }
+    return router_drain(stream->router) || stopped(err);
+}
+
+static bool admin_function(struct stream *stream,
+                           const uint8_t *bytes,
+                           const struct resp_command *command,
+                           struct syn_err *err)
+{
+    if (!stream->task->has_functions) {
+        return refuse(stream,
+                      bytes,
+                      command,
+                      "changes function libraries, which the destination's version does not know",
+                      err);
+    }
+    struct slice args[8];
+    uint32_t count = 0;
+    if (command->argc < 2 || command->argc > 6) {
+        return refuse(stream, bytes, command, "has a form that is not known", err);
+    }
+    for (uint32_t i = 0; i < command->argc; i++) {
+        args[count++] = arg_slice(bytes, command, i);
+    }
+    enum op_kind kind = OP_COMMAND;
+    if (arg_is(bytes, command, 1, "LOAD") && !arg_is(bytes, command, 2, "REPLACE")) {
+        /* Each shard of a source loads the same library; the second time must not be an error. */
+        args[3] = args[2];
+        args[2] = (struct slice)SLICE("REPLACE");
+        count = 4;
+    } else if (arg_is(bytes, command, 1, "DELETE")) {
+        kind = stream->task->stream_count > 1 ? OP_TOLERANT : OP_COMMAND;
+    } else if (arg_is(bytes, command, 1, "RESTORE") && command->argc == 3) {
+        args[count++] = (struct slice)SLICE("REPLACE");
+    }
+    return admin_everywhere(stream, args, count, kind, err);
+}
+
+static bool admin_script(struct stream *stream,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    struct slice args[4];
+    if (command->argc < 2 || command->argc > 4) {
+        return refuse(stream, bytes, command, "has a form that is not known", err);
+    }
+    for (uint32_t i = 0; i < command->argc; i++) {
+        args[i] = arg_slice(bytes, command, i);
+    }
+    return admin_everywhere(stream, args, command->argc, OP_COMMAND, err);
+}
+
+static bool admin_eval(struct stream *stream,
+                       const struct command_info *info,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       uint64_t source_db,
+                       struct syn_err *err)
+{
+    struct command_place place;
+    if (!live_place(stream, info, bytes, command, &place, err)) {
+        return false;
+    }
+    const struct route *route = stream->task->route;
+    uint32_t db = task_db(stream->task, source_db);
+    bool has_keys = stream->keys.count > 0;
+    if (route->is_cluster ? has_keys && place.is_one_slot : place.is_one_lane && has_keys) {
+        return live_forward(
+            stream, place.lane, db, bytes, command->size, live_op(stream, place.slot), err);
+    }
+    if (route->is_cluster) {
+        return refuse(
+            stream,
+            bytes,
+            command,
+            "is a script whose keys do not share one slot of the cluster at the destination; let "
+            "the source propagate effects (lua-replicate-commands yes), or use a standalone "
+            "destination",
+            err);
+    }
+    if (!router_drain(stream->router) ||
+        !live_forward(stream, 0, db, bytes, command->size, live_op(stream, SLOT_NONE), err)) {
+        return stopped(err);
+    }
+    return router_drain(stream->router) || stopped(err);
+}
+
+bool live_admin(struct stream *stream,
+                const struct command_info *info,
+                const uint8_t *bytes,
+                const struct resp_command *command,
+                uint64_t source_db,
+                struct syn_err *err)
+{
+    switch (info->class) {
+    case COMMAND_FLUSHALL:
+    case COMMAND_FLUSHDB:
+        return admin_flush(stream, info, bytes, command, source_db, err);
+    case COMMAND_SWAPDB:
+        return admin_swapdb(stream, bytes, command, err);
+    case COMMAND_MOVE:
+        return admin_move(stream, bytes, command, source_db, err);
+    case COMMAND_COPY:
+        return admin_copy(stream, info, bytes, command, source_db, err);
+    case COMMAND_FUNCTION:
+        return admin_function(stream, bytes, command, err);
+    case COMMAND_SCRIPT:
+        return admin_script(stream, bytes, command, err);
+    case COMMAND_EVAL:
+        return admin_eval(stream, info, bytes, command, source_db, err);
+    default:
+        return refuse(stream, bytes, command, "cannot be applied", err);
+    }
+}

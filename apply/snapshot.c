@@ -1,0 +1,364 @@
+/*
+ * Snapshot: items of the RDB into operations.
+ *
+ * Three ways out, the cheapest that is right (destination CPU per key, Redis 7.0: 0.9–1.2 µs in an
+ * MSET, 1.8 as a SET, 2.2 as a RESTORE): strings without expiry join an MSET; strings with expiry
+ * become SET … PXAT; everything else is RESTORE … REPLACE ABSTTL with the raw bytes. All three
+ * replace the key whole, so each may be repeated.
+ */
+#include "apply/snapshot_write.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The place inside one window. */
+struct walk {
+    const uint8_t *bytes;
+    size_t size;
+    size_t pos;     /* consumed                 */
+    size_t crc_pos; /* consumed and in the CRC  */
+};
+
+void snapshot_begin(struct stream *stream)
+{
+    rdb_parser_reset(stream->parser);
+    stream->payload_pos = 0;
+    stream->crc = 0;
+    stream->mark_matched = 0;
+    stream->is_crc_done = false;
+    stream->value.is_open = false;
+    hold_clear(stream, &stream->value_hold);
+    stream->snapshot_db = task_db(stream->task, 0);
+    stream->is_valkey = false;
+    atomic_store_relaxed(&stream->keys_read, 0);
+    atomic_store_relaxed(&stream->snapshot_bytes, 0);
+}
+
+/* ---- values ---- */
+
+static void value_remember_name(struct stream *stream)
+{
+    struct snapshot_value *value = &stream->value;
+    struct slice *name = &value->item.name;
+    memcpy(value->name, name->bytes, name->size);
+    name->bytes = value->name;
+}
+
+static bool value_name_fits(struct stream *stream, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    size_t size = value->item.name.size;
+    if (size <= value->name_capacity) {
+        return true;
+    }
+    size_t capacity = size < 1024 ? 1024 : size;
+    uint8_t *name = mem_realloc(MEM_APPLY, value->name, capacity);
+    if (name == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for a key of %zu bytes", size);
+    }
+    value->name = name;
+    value->name_capacity = capacity;
+    return true;
+}
+
+static enum step
+value_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    value->is_open = false;
+    counter_add(&stream->keys_read, 1);
+    if (value->way == VALUE_SKIP) {
+        return STEP_DONE;
+    }
+    return snapshot_write(stream, body, size, err) ? STEP_DONE : STEP_FAIL;
+}
+
+/* The first look at a value: usually all of it lies in the window, and is written from there. */
+static enum step value_begin(struct stream *stream, struct walk *walk, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    const uint8_t *body = walk->bytes + walk->pos;
+    size_t size = walk->size - walk->pos;
+    uint64_t total = UINT64_MAX;
+    enum rdb_status status = rdb_value_measure(stream->parser, body, size, &total, err);
+    if (status == RDB_ERROR) {
+        return STEP_FAIL;
+    }
+    value->is_open = true;
+    if (status == RDB_READY && total != UINT64_MAX && total > size &&
+        total > stream->task->hold_bytes_free && value->way == VALUE_WHOLE) {
+        if (!value_name_fits(stream, err)) {
+            return STEP_FAIL;
+        }
+        value_remember_name(stream);
+        return snapshot_stream_begin(stream, total, err) ? STEP_DONE : STEP_FAIL;
+    }
+    size_t used = 0;
+    status = rdb_value_walk(stream->parser, body, size, &used, err);
+    if (status == RDB_READY) {
+        walk->pos += used;
+        return value_write(stream, body, used, err);
+    }
+    if (status == RDB_ERROR || !value_name_fits(stream, err)) {
+        return STEP_FAIL;
+    }
+    value_remember_name(stream);
+    if (value->way == VALUE_WHOLE && used > 0) {
+        enum step step = hold_reserve(stream, &stream->value_hold, used, err);
+        if (step == STEP_FAIL) {
+            return step;
+        }
+        /* hold_bytes_free is larger than a chunk, so that a first piece always fits without the
+         * owner's right. */
+        ASSERT(step == STEP_DONE);
+        memcpy(stream->value_hold.bytes, body, used);
+        stream->value_hold.size = used;
+    }
+    walk->pos += used;
+    return STEP_WAIT;
+}
+
+/* A further piece of a value that did not lie in one window. */
+static enum step value_continue(struct stream *stream, struct walk *walk, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    struct hold *hold = &stream->value_hold;
+    const uint8_t *piece = walk->bytes + walk->pos;
+    size_t size = walk->size - walk->pos;
+    if (value->way == VALUE_WHOLE) {
+        enum step step = hold_reserve(stream, hold, size, err);
+        if (step != STEP_DONE) {
+            return step;
+        }
+    }
+    size_t used = 0;
+    enum rdb_status status = rdb_value_walk(stream->parser, piece, size, &used, err);
+    if (status == RDB_ERROR) {
+        return STEP_FAIL;
+    }
+    walk->pos += used;
+    if (value->way == VALUE_STREAM) {
+        if (!snapshot_stream_piece(stream, piece, used, err)) {
+            return STEP_FAIL;
+        }
+    } else if (value->way == VALUE_WHOLE) {
+        memcpy(hold->bytes + hold->size, piece, used);
+        hold->size += used;
+    }
+    if (status == RDB_MORE) {
+        if (used == 0) {
+            stream->item_wanted = size + 1;
+        }
+        return STEP_WAIT;
+    }
+    if (value->way == VALUE_STREAM) {
+        value->is_open = false;
+        counter_add(&stream->keys_read, 1);
+        return snapshot_stream_end(stream, err) ? STEP_DONE : STEP_FAIL;
+    }
+    enum step step = value_write(stream, hold->bytes, hold->size, err);
+    hold_clear(stream, hold);
+    return step;
+}
+
+/* ---- items ---- */
+
+static bool item_select(struct stream *stream, const struct rdb_item *item, struct syn_err *err)
+{
+    stream->snapshot_db = task_db(stream->task, item->db);
+    if (stream->snapshot_db != DB_NONE && stream->snapshot_db != 0 &&
+        stream->task->route->is_cluster) {
+        return ERR(
+            err,
+            SYN_CODE_UNSUPPORTED,
+            "source %s has keys in database %llu, but the destination is a cluster, which has "
+            "only database 0; choose with --db or --db-map",
+            endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
+            (unsigned long long)item->db);
+    }
+    return true;
+}
+
+static enum step
+item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    value->item = *item;
+    value->db = stream->snapshot_db;
+    value->way = value->db == DB_NONE ? VALUE_SKIP : VALUE_WHOLE;
+    if (value->way != VALUE_SKIP) {
+        const struct route *route = stream->task->route;
+        value->slot = route_slot(route, item->name.bytes, item->name.size);
+        value->lane = route_lane(route, value->slot);
+        if (UNLIKELY(item->type != RDB_TYPE_STRING &&
+                     stream->task->restore_version[stream->is_valkey][item->type] == 0)) {
+            return snapshot_refuse_type(stream, err);
+        }
+    }
+    return value_begin(stream, walk, err);
+}
+
+static enum step item_end(struct stream *stream, const struct rdb_item *item, struct syn_err *err)
+{
+    if (item->checksum != 0 && item->checksum != stream->crc) {
+        ERR(err,
+            SYN_CODE_SOURCE_DATA,
+            "the snapshot of source %s is damaged: its checksum is %016llx, its bytes give "
+            "%016llx; "
+            "what was written so far is incomplete: start again",
+            endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
+            (unsigned long long)item->checksum,
+            (unsigned long long)stream->crc);
+        return STEP_FAIL;
+    }
+    return STEP_DONE;
+}
+
+static enum step item_aux(struct stream *stream, const struct rdb_item *item, struct syn_err *err)
+{
+    static const char stream_db[] = "repl-stream-db";
+    static const char script[] = "lua";
+    const struct slice *name = &item->name;
+    if (name->size == sizeof(stream_db) - 1 && memcmp(name->bytes, stream_db, name->size) == 0) {
+        /* A replica's stream goes on in this database without a SELECT. */
+        uint64_t db;
+        if (num_read_u64((const char *)item->text.bytes, item->text.size, &db)) {
+            stream->source_db = db;
+        }
+    } else if (name->size == sizeof(script) - 1 && memcmp(name->bytes, script, name->size) == 0) {
+        return snapshot_write_script(stream, &item->text, err) ? STEP_DONE : STEP_FAIL;
+    }
+    return STEP_DONE;
+}
+
+static enum step item_take(struct stream *stream,
+                           const struct rdb_item *item,
+                           struct walk *walk,
+                           struct syn_err *err)
+{
+    switch (item->kind) {
+    case RDB_ITEM_KEY:
+        return item_key(stream, item, walk, err);
+    case RDB_ITEM_HEADER:
+        stream->is_valkey = item->is_valkey;
+        return STEP_DONE;
+    case RDB_ITEM_AUX:
+        return item_aux(stream, item, err);
+    case RDB_ITEM_FUNCTION:
+        return snapshot_write_function(stream, &item->text, err) ? STEP_DONE : STEP_FAIL;
+    case RDB_ITEM_SELECT:
+        return item_select(stream, item, err) ? STEP_DONE : STEP_FAIL;
+    case RDB_ITEM_END:
+        stream->crc =
+            crc64_update(stream->crc, walk->bytes + walk->crc_pos, walk->pos - walk->crc_pos);
+        walk->crc_pos = walk->pos;
+        stream->is_crc_done = true;
+        return STEP_DONE;
+    case RDB_ITEM_CHECKSUM:
+        return item_end(stream, item, err);
+    case RDB_ITEM_RESIZE:
+    case RDB_ITEM_SLOT_INFO:
+    case RDB_ITEM_IGNORED:
+        return STEP_DONE;
+    }
+    return STEP_DONE;
+}
+
+/* The payload is over: the live stream, or the mark of a diskless one. */
+static enum step payload_finish(struct stream *stream, struct syn_err *err)
+{
+    const struct chunk_session *session = &stream->session;
+    if (session->payload_bytes < 0) {
+        stream_set_state(stream, STREAM_MARK);
+        return STEP_DONE;
+    }
+    if (stream->payload_pos != (uint64_t)session->payload_bytes) {
+        ERR(err,
+            SYN_CODE_SOURCE_DATA,
+            "source %s announced a snapshot of %lld bytes, but its RDB ends after %llu",
+            endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
+            (long long)session->payload_bytes,
+            (unsigned long long)stream->payload_pos);
+        return STEP_FAIL;
+    }
+    stream_payload_end(stream);
+    return STEP_DONE;
+}
+
+static enum step
+item_next(struct stream *stream, struct walk *walk, bool *is_over, struct syn_err *err)
+{
+    struct rdb_item item;
+    size_t used = 0;
+    size_t wanted = 0;
+    size_t left = walk->size - walk->pos;
+    enum rdb_status status =
+        rdb_parser_next(stream->parser, walk->bytes + walk->pos, left, &used, &wanted, &item, err);
+    walk->pos += used;
+    if (status == RDB_READY) {
+        *is_over = item.kind == RDB_ITEM_CHECKSUM;
+        return item_take(stream, &item, walk, err);
+    }
+    if (status == RDB_ERROR) {
+        return STEP_FAIL;
+    }
+    stream->item_wanted = wanted > left - used ? wanted : left - used + 1;
+    return STEP_WAIT;
+}
+
+enum step snapshot_step(struct stream *stream, const struct window *window, struct syn_err *err)
+{
+    struct walk walk = {.bytes = window->bytes, .size = window->size};
+    enum step step = STEP_DONE;
+    bool is_over = false;
+    stream->item_wanted = 1;
+    while (step == STEP_DONE && !is_over) {
+        if (stream->value.is_open) {
+            step = value_continue(stream, &walk, err);
+        } else {
+            step = item_next(stream, &walk, &is_over, err);
+        }
+    }
+    if (!stream->is_crc_done) {
+        stream->crc = crc64_update(stream->crc, walk.bytes + walk.crc_pos, walk.pos - walk.crc_pos);
+    }
+    stream->payload_pos += walk.pos;
+    atomic_store_relaxed(&stream->snapshot_bytes, stream->payload_pos);
+    size_t wanted = stream->item_wanted;
+    input_use(stream, walk.pos);
+    input_want(stream, wanted);
+    if (step == STEP_FAIL) {
+        if (err->code == SYN_CODE_SOURCE_DATA) {
+            char text[ENDPOINT_TEXT_MAX];
+            err_context(err, "source %s", endpoint_text(&stream->feed->options.endpoint, text));
+        }
+        return step;
+    }
+    if (is_over) {
+        return payload_finish(stream, err);
+    }
+    return walk.pos > 0 ? STEP_DONE : STEP_WAIT;
+}
+
+/* The 40 bytes after a diskless payload must be those announced before it. */
+enum step
+snapshot_mark_step(struct stream *stream, const struct window *window, struct syn_err *err)
+{
+    size_t left = EOF_MARK_SIZE - stream->mark_matched;
+    size_t take = window->size < left ? window->size : left;
+    if (memcmp(window->bytes, stream->session.eof_mark + stream->mark_matched, take) != 0) {
+        ERR(err,
+            SYN_CODE_SOURCE_DATA,
+            "source %s: the snapshot does not end with the mark that was announced, at byte %llu",
+            endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
+            (unsigned long long)(stream->payload_pos));
+        return STEP_FAIL;
+    }
+    stream->mark_matched += (uint32_t)take;
+    stream->payload_pos += take;
+    input_use(stream, take);
+    if (stream->mark_matched == EOF_MARK_SIZE) {
+        stream_payload_end(stream);
+    }
+    return STEP_DONE;
+}

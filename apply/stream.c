@@ -1,0 +1,233 @@
+#include "apply/stream_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Arguments of one command, and its bytes: a server's own limits are 1 Mi and 512 MiB per argument;
+ * ours is memory. */
+#define COMMAND_ARGS_MAX (1u << 20)
+
+bool stream_init(struct stream *stream,
+                 uint16_t index,
+                 struct task *task,
+                 struct feed *feed,
+                 struct router *router,
+                 struct syn_err *err)
+{
+    memset(stream, 0, sizeof(*stream));
+    stream->index = index;
+    stream->task = task;
+    stream->feed = feed;
+    stream->router = router;
+    stream->wanted = 1;
+    size_t item_bytes_max = task->hold_bytes_max < UINT32_MAX ? task->hold_bytes_max : UINT32_MAX;
+    stream->parser = rdb_parser_new(item_bytes_max, err);
+    return stream->parser != NULL &&
+           resp_cutter_init(&stream->cutter, COMMAND_ARGS_MAX, item_bytes_max, err) &&
+           resp_cutter_init(&stream->transaction_cutter, COMMAND_ARGS_MAX, item_bytes_max, err) &&
+           key_list_init(&stream->keys, err);
+}
+
+void stream_deinit(struct stream *stream)
+{
+    if (stream->task == NULL) {
+        return;
+    }
+    rdb_parser_free(stream->parser);
+    resp_cutter_deinit(&stream->cutter);
+    resp_cutter_deinit(&stream->transaction_cutter);
+    key_list_deinit(&stream->keys);
+    mem_free(MEM_APPLY, stream->item_hold.bytes);
+    mem_free(MEM_APPLY, stream->value_hold.bytes);
+    mem_free(MEM_APPLY, stream->value.name);
+    mem_free(MEM_APPLY, stream->transaction.bytes);
+    mem_free(MEM_APPLY, stream->transaction.commands);
+    struct chunk *chunk = stream->chunk;
+    while (chunk != NULL) {
+        chunk_release(chunk);
+        chunk =
+            stream->chunk_next != NULL ? stream->chunk_next : ring_spsc_pop(&stream->feed->chunks);
+        stream->chunk_next = NULL;
+    }
+    memset(stream, 0, sizeof(*stream));
+}
+
+/* ---- states ---- */
+
+void stream_set_state(struct stream *stream, enum stream_state state)
+{
+    stream->state = state;
+    atomic_store_release(&stream->shown_state, (int)state);
+}
+
+bool stream_session(struct stream *stream, const struct chunk_session *session, struct syn_err *err)
+{
+    bool is_again = stream->state != STREAM_WAITING || stream->session.number != 0;
+    if (!snapshot_abandon(stream, err)) {
+        return false;
+    }
+    stream->session = *session;
+    stream->offset = session->offset;
+    stream->source_db = 0;
+    stream->place_count = 0;
+    stream->is_ack_wanted = false;
+    transaction_clear(stream);
+    resp_cutter_reset(&stream->cutter);
+    snapshot_begin(stream);
+    atomic_store_release(&stream->feed->offset_applied, session->offset);
+    atomic_store_relaxed(&stream->offset_decoded, session->offset);
+    if (!is_again) {
+        stream_set_state(stream, STREAM_SNAPSHOT);
+        return true;
+    }
+    /* What the copy before wrote is removed first. Its operations must have ended by then. */
+    if (!router_drain(stream->router)) {
+        return ERR(err, SYN_CODE_STOPPED, "stopped");
+    }
+    atomic_store_release(&stream->sweep_wanted, true);
+    stream_set_state(stream, STREAM_HELD);
+    waker_wake(stream->task->control);
+    return true;
+}
+
+void stream_payload_end(struct stream *stream)
+{
+    struct feed *feed = stream->feed;
+    atomic_store_relaxed(&feed->payload_end, (int64_t)stream->payload_pos);
+    atomic_store_release(&feed->payload_session, stream->session.number);
+    if (feed->reader != NULL) {
+        reader_wake(feed->reader);
+    }
+    stream_set_state(stream, STREAM_LIVE);
+    stream_note_place(stream, true);
+}
+
+/* ---- places ---- */
+
+void stream_note_place(struct stream *stream, bool is_snapshot_end)
+{
+    struct stream_place place = {.seq = stream->router->seq_next,
+                                 .offset = stream->offset,
+                                 .is_snapshot_end = is_snapshot_end};
+    if (stream->place_count > 0) {
+        struct stream_place *last =
+            &stream->places[(stream->place_head + stream->place_count - 1) % STREAM_PLACES];
+        if (stream->place_count == STREAM_PLACES || last->seq == place.seq) {
+            /* The later place includes the earlier one: less often, never too far. */
+            place.is_snapshot_end = place.is_snapshot_end || last->is_snapshot_end;
+            *last = place;
+            return;
+        }
+    }
+    stream->places[(stream->place_head + stream->place_count) % STREAM_PLACES] = place;
+    stream->place_count++;
+}
+
+void stream_advance(struct stream *stream)
+{
+    bool did = false;
+    uint64_t offset = 0;
+    while (stream->place_count > 0 &&
+           stream->places[stream->place_head].seq <= stream->router->frontier) {
+        const struct stream_place *place = &stream->places[stream->place_head];
+        ASSERT(place->offset >= offset);
+        offset = place->offset;
+        did = true;
+        if (place->is_snapshot_end) {
+            atomic_store_release(&stream->snapshots_applied, stream->session.number);
+            waker_wake(stream->task->control);
+        }
+        stream->place_head = (stream->place_head + 1) % STREAM_PLACES;
+        stream->place_count--;
+    }
+    if (!did) {
+        return;
+    }
+    struct feed *feed = stream->feed;
+    ASSERT(offset >= atomic_load_relaxed(&feed->offset_applied));
+    atomic_store_release(&feed->offset_applied, offset);
+    if (stream->is_ack_wanted && offset >= stream->ack_offset) {
+        stream->is_ack_wanted = false;
+        atomic_store_release(&feed->ack_wanted, true);
+        reader_wake(feed->reader);
+    }
+}
+
+/* ---- steps ---- */
+
+/* The source is gone in the middle of a value that is being streamed: it will never be completed,
+ * since a snapshot cannot be resumed, and the lane must not wait for it. */
+static bool stream_lost_value(struct stream *stream, struct syn_err *err)
+{
+    if (stream->router->unit_owner != stream) {
+        return true;
+    }
+    int state = atomic_load_acquire(&stream->feed->state);
+    if (state == FEED_SNAPSHOT || state == FEED_LIVE || ring_count(&stream->feed->chunks) > 0) {
+        return true;
+    }
+    if (!snapshot_abandon(stream, err)) {
+        return false;
+    }
+    stream_set_state(stream, STREAM_WAITING);
+    return true;
+}
+
+static enum step stream_take(struct stream *stream, struct syn_err *err)
+{
+    struct window window;
+    enum step step = input_fill(stream, &window, err);
+    if (step != STEP_DONE) {
+        return step;
+    }
+    switch (stream->state) {
+    case STREAM_SNAPSHOT:
+        return snapshot_step(stream, &window, err);
+    case STREAM_MARK:
+        return snapshot_mark_step(stream, &window, err);
+    case STREAM_LIVE:
+        if (stream->task->only_snapshot) {
+            input_use(stream, window.size);
+            return STEP_DONE;
+        }
+        return live_step(stream, &window, err);
+    case STREAM_WAITING:
+        /* Bytes of a broken session, behind an abandoned value: a new one follows. */
+        input_use(stream, window.size);
+        return STEP_DONE;
+    case STREAM_HELD:
+        return STEP_WAIT;
+    }
+    return STEP_WAIT;
+}
+
+bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
+{
+    if (stream->state == STREAM_HELD) {
+        if (atomic_load_acquire(&stream->sweep_wanted)) {
+            return true;
+        }
+        stream_set_state(stream, STREAM_SNAPSHOT);
+    }
+    if (stream->router->unit_owner != NULL && stream->router->unit_owner != stream) {
+        return true; /* another stream's value is on its way to a lane of ours */
+    }
+    enum step step = stream_take(stream, err);
+    if (step == STEP_FAIL) {
+        return false;
+    }
+    if (step == STEP_WAIT && !stream_lost_value(stream, err)) {
+        return false;
+    }
+    *did = *did || step == STEP_DONE;
+    atomic_store_relaxed(&stream->is_input_empty, step == STEP_WAIT);
+    return true;
+}
+
+bool stream_is_drained(const struct stream *stream)
+{
+    if (stream->state == STREAM_HELD || stream->is_hold_blocked) {
+        return false;
+    }
+    return stream->chunk_next == NULL && ring_count(&stream->feed->chunks) == 0;
+}

@@ -1,0 +1,225 @@
+/*
+ * Streams and decoders: the middle of the pipeline.
+ *
+ * A stream is one source shard on the decoder's side: it takes the feed's chunks, cuts the snapshot
+ * into keys and the live stream into commands, and gives them to the router in the source's order.
+ * A decoder is a thread that serves some streams with one router.
+ *
+ *     WAITING ──CHUNK_SNAPSHOT──► SNAPSHOT ──checksum──► MARK ──EOF mark──► LIVE
+ *        ▲                          │  ▲  $len: no mark, straight to LIVE ────┘ │
+ *        │                          ▼  │ swept                                │
+ *        └──────────────────────── HELD ◄───────CHUNK_SNAPSHOT (again)─────────┘
+ *
+ * WAITING   nothing was received yet.                     SNAPSHOT  `parser` is inside the RDB.
+ * MARK      the 40 bytes that end a diskless payload.     LIVE      `offset` is that of the last
+ * command taken. HELD      a second full copy: what the first one wrote must be removed before, or
+ * keys that were deleted at the source in between would stay. The control thread does that and
+ * releases the stream.
+ *
+ * Invariants:
+ * 1. Commands reach the router in the source's order, and a command is either wholly given to it or
+ * not at all.
+ * 2. offset_applied (in the feed) is the offset of the last command before which, and including
+ * which, everything was answered by the destination without failure. It never passes an unanswered
+ * operation.
+ * 3. Bytes held: the feed's chunks, plus `hold` of at most hold_bytes_max for an item that does not
+ * lie in one chunk. Only one stream of a task may hold more than hold_bytes_free (`hold_owner`), so
+ * the sum is bounded.
+ *
+ * Threads:   a stream belongs to its decoder; shared fields name their sides.
+ * Errors:    raised in the task's failure; the decoder stops.
+ */
+#ifndef APPLY_STREAM_H
+#define APPLY_STREAM_H
+
+#include "apply/command_table.h"
+#include "apply/router.h"
+#include "apply/topology.h"
+
+/* What all streams of a task share; constant but for the atomics. */
+struct task {
+    struct failure *failure;
+    const struct route *route;
+    /* db n of the source is db_map[n] of the destination, or DB_NONE; without has_db_rules every db
+     * maps to itself. */
+    bool has_db_rules;
+    const uint16_t *db_map;
+    uint32_t db_map_count;
+    bool has_set_pxat;
+    bool has_functions;
+    uint32_t stream_count;
+    bool only_snapshot; /* the live stream is not decoded                               */
+    uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */
+    size_t hold_bytes_max;
+    size_t hold_bytes_free;
+    /* The stream that may hold more than hold_bytes_free; NULL: none. W and R: decoders, cas. */
+    _Atomic(struct stream *) hold_owner;
+    _Atomic uint64_t hold_bytes; /* sum over streams: statistics */
+    /* W: control, release; R: decoders, acquire. */
+    _Atomic bool abort;  /* stop now                                              */
+    _Atomic bool drain;  /* the feeds are stopped: end when all received is written */
+    _Atomic bool paused; /* take nothing new                                       */
+    struct waker *control;
+};
+
+#define DB_NONE UINT32_MAX
+
+enum stream_state {
+    STREAM_WAITING,
+    STREAM_HELD,
+    STREAM_SNAPSHOT,
+    STREAM_MARK,
+    STREAM_LIVE,
+};
+
+/* How a snapshot value leaves: decided when its key is read. */
+enum value_way {
+    VALUE_SKIP,   /* its database is not selected                               */
+    VALUE_WHOLE,  /* gathered, then written in one operation                    */
+    VALUE_STREAM, /* size known: written as it arrives, in a unit               */
+};
+
+struct snapshot_value {
+    enum value_way way;
+    struct rdb_item item; /* the key; item.name points to `name` once gathering began */
+    uint32_t db;          /* at the destination                        */
+    uint16_t slot;
+    uint32_t lane;
+    uint8_t *name; /* the key's own copy                        */
+    size_t name_capacity;
+    uint64_t left; /* VALUE_STREAM: bytes of the value to come  */
+    uint64_t crc;  /* VALUE_STREAM: of type and body so far     */
+    bool is_open;  /* a value is being walked                   */
+};
+
+/* Commands between MULTI and EXEC, kept until it is known where they go. */
+struct transaction {
+    bool is_open;
+    bool is_split; /* it grew beyond its bound: its commands go out one by one */
+    uint8_t *bytes;
+    size_t size;
+    size_t capacity;
+    struct transaction_command {
+        size_t pos;
+        size_t size;
+        uint32_t db; /* of the source */
+    } * commands;
+    uint32_t command_count;
+    uint32_t command_capacity;
+};
+#define TRANSACTION_BYTES_MAX (2u << 20)
+#define TRANSACTION_COMMANDS_MAX 65536u
+
+/* A place in the stream and the batch number that must have come back before it is applied. */
+struct stream_place {
+    uint64_t seq;
+    uint64_t offset;
+    bool is_snapshot_end;
+};
+#define STREAM_PLACES 256
+
+/* A growing buffer within the task's bound. */
+struct hold {
+    uint8_t *bytes;
+    size_t size;
+    size_t capacity;
+};
+
+struct stream {
+    uint16_t index;
+    struct feed *feed;
+    struct task *task;
+    struct router *router;
+
+    /* Input: a window of contiguous bytes, in the chunk or in hold. */
+    struct chunk *chunk;      /* being read; NULL: none         */
+    struct chunk *chunk_next; /* taken from the ring, not yet begun; NULL: none */
+    int64_t pos;              /* next byte of it; negative inside the headroom */
+    struct hold
+        item_hold;   /* an item that does not fit chunk and headroom: then the window is here */
+    bool is_holding; /* the window is item_hold        */
+    bool is_hold_blocked; /* another stream has the right to hold much */
+    size_t wanted;        /* bytes that the window must have before it is worth looking again */
+
+    enum stream_state state;
+    struct chunk_session session;
+    uint64_t payload_pos; /* snapshot bytes consumed        */
+    uint64_t offset;      /* live: after the last byte taken */
+    uint64_t source_db;   /* selected in the stream         */
+    bool is_valkey;       /* the snapshot's magic           */
+    uint64_t crc;         /* of the snapshot so far                */
+    bool is_crc_done;     /* it covers everything that it should   */
+    size_t item_wanted;   /* a step's note of what it wants next   */
+    uint32_t mark_matched;
+    struct rdb_parser *parser;
+    struct resp_cutter cutter;
+    struct resp_cutter transaction_cutter;
+    struct key_list keys;
+    struct snapshot_value value;
+    struct hold value_hold; /* a snapshot value being gathered */
+    struct transaction transaction;
+    uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
+
+    struct stream_place places[STREAM_PLACES];
+    uint32_t place_head;
+    uint32_t place_count;
+    bool is_ack_wanted;  /* the source asked for an acknowledgement… */
+    uint64_t ack_offset; /* …of this offset                         */
+
+    /* W: decoder, relaxed or as said. R: any: statistics and state. */
+    alignas(CACHE_LINE) _Atomic int shown_state; /* enum stream_state, release                */
+    _Atomic uint64_t keys_read;
+    _Atomic uint64_t snapshot_bytes;
+    _Atomic uint64_t commands;
+    _Atomic uint64_t dropped;
+    _Atomic uint64_t transactions_split;
+    _Atomic uint64_t offset_decoded;
+    _Atomic uint32_t
+        snapshots_applied; /* release: number of the session whose snapshot is applied whole */
+    _Atomic bool is_input_empty;
+    /* HELD: W decoder sets wanted (release), control sets it to false when the sweep is done. */
+    _Atomic bool sweep_wanted;
+};
+
+MUST_CHECK bool stream_init(struct stream *stream,
+                            uint16_t index,
+                            struct task *task,
+                            struct feed *feed,
+                            struct router *router,
+                            struct syn_err *err);
+void stream_deinit(struct stream *stream); /* a zeroed stream is allowed */
+
+/* Takes what the feed has, at most about a chunk. *did: something was taken. False: err. */
+MUST_CHECK bool stream_step(struct stream *stream, bool *did, struct syn_err *err);
+/* Moves offset_applied after the router collected. */
+void stream_advance(struct stream *stream);
+/* Nothing received is left to take. */
+bool stream_is_drained(const struct stream *stream);
+
+struct decoder {
+    pthread_t thread;
+    uint32_t index;
+    struct task *task;
+    struct waker waker;
+    struct router router;
+    struct stream **streams;
+    uint32_t stream_count;
+    bool is_started;
+    bool has_waker;
+    /* W: decoder, release, when a drain is complete: all is answered. R: control. */
+    _Atomic bool is_drained;
+    _Atomic uint64_t blocked_ns; /* statistics: waiting for the destination */
+};
+
+/* decoder_init makes its waker; the router is set up by the caller before the start. */
+MUST_CHECK bool
+decoder_init(struct decoder *decoder, uint32_t index, struct task *task, struct syn_err *err);
+MUST_CHECK bool decoder_start(struct decoder *decoder,
+                              struct stream **streams,
+                              uint32_t stream_count,
+                              struct syn_err *err);
+void decoder_stop(
+    struct decoder *decoder); /* task->abort is set; joins. A zeroed decoder is allowed */
+void decoder_deinit(struct decoder *decoder);
+
+#endif

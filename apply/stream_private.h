@@ -1,0 +1,152 @@
+/* Between the files of the stream: input, snapshot, live, transaction. Private. */
+#ifndef APPLY_STREAM_PRIVATE_H
+#define APPLY_STREAM_PRIVATE_H
+
+#include "apply/stream.h"
+
+/* Every step says how it ended. */
+enum step {
+    STEP_DONE, /* something was taken; call again                       */
+    STEP_WAIT, /* more bytes are needed                                 */
+    STEP_FAIL, /* err is filled                                         */
+};
+
+static inline enum step step_stopped(struct syn_err *err)
+{
+    ERR(err, SYN_CODE_STOPPED, "stopped");
+    return STEP_FAIL;
+}
+
+/* ---- input.c ---- */
+
+struct window {
+    const uint8_t *bytes;
+    size_t size;
+};
+
+/* Puts the next bytes into the window: more of the chunk, the next chunk with the tail carried into
+ * its headroom, or more in hold. STEP_WAIT: the feed has nothing more now. */
+enum step input_fill(struct stream *stream, struct window *window, struct syn_err *err);
+/* The first `size` bytes of the window are done with. */
+void input_use(struct stream *stream, size_t size);
+/* The window as it is must grow to `wanted` bytes before its item can be taken. */
+void input_want(struct stream *stream, size_t wanted);
+/* Makes room for `more` bytes. STEP_WAIT: another stream holds much just now; try again later. */
+enum step hold_reserve(struct stream *stream, struct hold *hold, size_t more, struct syn_err *err);
+/* Empties it; a large one gives its memory, and the right to hold much, back. */
+void hold_clear(struct stream *stream, struct hold *hold);
+
+/* ---- snapshot.c ---- */
+
+void snapshot_begin(struct stream *stream);
+enum step snapshot_step(struct stream *stream, const struct window *window, struct syn_err *err);
+enum step
+snapshot_mark_step(struct stream *stream, const struct window *window, struct syn_err *err);
+/* The session ended inside a value that was being streamed: fills it up so that the destination
+ * refuses it, harmlessly. */
+MUST_CHECK bool snapshot_abandon(struct stream *stream, struct syn_err *err);
+
+/* ---- live.c ---- */
+
+enum step live_step(struct stream *stream, const struct window *window, struct syn_err *err);
+/* Destination database of a source database, DB_NONE when it is not selected. */
+static inline uint32_t task_db(const struct task *task, uint64_t db)
+{
+    if (!task->has_db_rules) {
+        return db < DB_NONE ? (uint32_t)db : DB_NONE;
+    }
+    uint16_t mapped = db < task->db_map_count ? task->db_map[db] : UINT16_MAX;
+    return mapped == UINT16_MAX ? DB_NONE : mapped;
+}
+/* Applies one command outside a transaction. */
+MUST_CHECK bool live_apply(struct stream *stream,
+                           const struct command_info *info,
+                           const uint8_t *bytes,
+                           const struct resp_command *command,
+                           uint64_t source_db,
+                           struct syn_err *err);
+static inline struct op live_op(const struct stream *stream, uint16_t slot)
+{
+    return (struct op){.offset = stream->offset,
+                       .stream = stream->index,
+                       .slot = slot,
+                       .kind = OP_COMMAND,
+                       .is_live = true};
+}
+
+/* Writes the bytes of one whole command to its lane. */
+MUST_CHECK bool live_forward(struct stream *stream,
+                             uint32_t lane,
+                             uint32_t db,
+                             const uint8_t *bytes,
+                             size_t size,
+                             struct op op,
+                             struct syn_err *err);
+/* "source HOST, offset N, command NAME (hash …)" for errors about the stream. */
+const char *live_where(const struct stream *stream,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       char text[200]);
+
+/* A command encoded from its arguments, for the few that cannot be forwarded as they are. */
+MUST_CHECK bool live_forward_args(struct stream *stream,
+                                  uint32_t lane,
+                                  uint32_t db,
+                                  const struct slice *args,
+                                  uint32_t count,
+                                  struct op op,
+                                  struct syn_err *err);
+
+/* The same on one lane of every shard. */
+MUST_CHECK bool stream_broadcast(struct stream *stream,
+                                 const struct slice *args,
+                                 uint32_t count,
+                                 struct op op,
+                                 struct syn_err *err);
+
+/* Where a command's keys lie. */
+struct command_place {
+    uint16_t slot; /* of the first key, SLOT_NONE without keys          */
+    uint32_t lane;
+    bool is_one_slot;
+    bool is_one_lane;
+    uint16_t slot_other; /* of the first key elsewhere */
+};
+MUST_CHECK bool live_place(struct stream *stream,
+                           const struct command_info *info,
+                           const uint8_t *bytes,
+                           const struct resp_command *command,
+                           struct command_place *place,
+                           struct syn_err *err);
+
+/* The argument that is the LIMIT of a propagated "= n LIMIT m", 0: there is none. */
+uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command);
+
+/* ---- live_admin.c: commands without keys, and those that name databases ---- */
+MUST_CHECK bool live_admin(struct stream *stream,
+                           const struct command_info *info,
+                           const uint8_t *bytes,
+                           const struct resp_command *command,
+                           uint64_t source_db,
+                           struct syn_err *err);
+
+/* ---- transaction.c ---- */
+
+void transaction_begin(struct stream *stream);
+MUST_CHECK bool
+transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, struct syn_err *err);
+MUST_CHECK bool transaction_end(struct stream *stream, struct syn_err *err);
+void transaction_clear(struct stream *stream);
+
+/* ---- stream.c ---- */
+
+/* A full copy begins: state, offsets and parsers start anew, or the stream is held for the sweep.
+ */
+MUST_CHECK bool
+stream_session(struct stream *stream, const struct chunk_session *session, struct syn_err *err);
+void stream_set_state(struct stream *stream, enum stream_state state);
+/* Tells the reader where the payload ended, and that the stream's commands follow. */
+void stream_payload_end(struct stream *stream);
+void stream_note_place(struct stream *stream, bool is_snapshot_end);
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * Configuration as the engine uses it: parsed, checked, with defaults filled in.
+ *
+ * Threads:   built by one thread, constant afterwards.
+ * Ownership: plain data, copied by value; holds secrets, which no function prints.
+ */
+#ifndef ENGINE_CONFIG_H
+#define ENGINE_CONFIG_H
+
+#include "core/engine/syn.h"
+#include "io/io.h"
+
+#define CONFIG_HOSTS_MAX 64
+#define CONFIG_DB_MAX 1024 /* databases a filter or map can name; servers default to 16 */
+#define CONFIG_DB_NONE UINT16_MAX
+
+/* How far a sync goes. */
+enum sync_mode {
+    SYNC_FOLLOW,        /* until stopped                                                          */
+    SYNC_ONCE,          /* the snapshot, and the stream up to the source's offset at its end      */
+    SYNC_SNAPSHOT_ONLY, /* the snapshot                                                           */
+};
+
+enum nonempty_policy { NONEMPTY_STOP, NONEMPTY_OVERWRITE };
+enum verify_mode { VERIFY_FULL, VERIFY_FAST };
+
+/* One side: the hosts are seeds of a cluster, or one server. All share credentials unless the
+ * URI gives others. */
+struct config_side {
+    struct endpoint hosts[CONFIG_HOSTS_MAX];
+    uint32_t host_count;
+};
+
+struct config {
+    struct config_side source;
+    struct config_side destination;
+    enum sync_mode mode;
+    enum nonempty_policy on_nonempty;
+    bool prefer_replica;
+    /* db_map[n]: destination database of source database n, or CONFIG_DB_NONE: not selected.
+     * Without db and db-map options every n maps to itself, also beyond the table (has_db_rules
+     * false). */
+    bool has_db_rules;
+    uint16_t db_map[CONFIG_DB_MAX];
+    enum io_backend io;
+    uint32_t reader_count;  /* 0: chosen by the engine */
+    uint32_t decoder_count; /* 0: chosen by the engine */
+    uint32_t lane_count;    /* per destination shard; 0: chosen by the engine */
+    uint64_t memory_bytes;
+    uint64_t connect_timeout_ms;
+    uint64_t silence_timeout_ms;
+    uint64_t retry_ms; /* retry-connection: how long a lost source connection is tried again */
+    uint64_t drain_timeout_ms;
+    /* verify */
+    enum verify_mode verify;
+    uint64_t verify_rounds; /* re-checks of a difference */
+    uint64_t verify_interval_ms;
+    uint64_t ttl_tolerance_ms;
+};
+
+/* Checks the whole: source and destination given and so on. SYN_CODE_CONFIG names the option and
+ * what to do. */
+MUST_CHECK bool
+config_build(const struct syn_config *from, struct config *out, struct syn_err *err);
+
+/* Destination database of a source database; CONFIG_DB_NONE when it is not selected. */
+static inline uint32_t config_db(const struct config *config, uint64_t db)
+{
+    if (!config->has_db_rules) {
+        return db < CONFIG_DB_NONE ? (uint32_t)db : CONFIG_DB_NONE;
+    }
+    return db < CONFIG_DB_MAX ? config->db_map[db] : CONFIG_DB_NONE;
+}
+
+#endif

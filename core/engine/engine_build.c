@@ -1,0 +1,413 @@
+/*
+ * Building the pipeline: how many of everything, how the memory is divided, who serves whom.
+ *
+ * --memory is divided into chunks (a quarter, by streams), batches (a quarter, by decoders), and
+ * what items larger than a chunk may hold (the rest, one stream at a time beyond a small free
+ * share).
+ */
+#include "core/engine/engine.h"
+
+#include <sched.h>
+#include <string.h>
+
+#define CHUNK_BYTES_MIN (16u << 10)
+#define CHUNK_BYTES_MAX (256u << 10)
+#define BATCH_BYTES_MIN (8u << 10)
+#define BATCH_BYTES_MAX (64u << 10)
+/* The commonest small commands take about 40 bytes each; a batch never lacks records before it
+ * lacks bytes. */
+#define BATCH_BYTES_PER_OP 32u
+#define BATCHES_PER_LANE_MIN 4u
+
+struct plan {
+    uint32_t chunk_bytes;
+    uint32_t chunk_count;
+    uint32_t headroom_bytes;
+    struct router_options router;
+    size_t hold_bytes_free;
+    size_t hold_bytes_max;
+};
+
+static uint32_t processor_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0) {
+        return 1;
+    }
+    int count = CPU_COUNT(&set);
+    return count > 0 ? (uint32_t)count : 1;
+}
+
+static uint32_t choose(uint32_t wanted, uint32_t otherwise, uint32_t most)
+{
+    uint32_t count = wanted != 0 ? wanted : otherwise;
+    count = count > most ? most : count;
+    return count == 0 ? 1 : count;
+}
+
+static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_err *err)
+{
+    const struct config *config = &engine->config;
+    uint32_t processors = processor_count();
+    uint32_t lanes_each = choose(config->lane_count, 1, 64);
+    engine->stream_count = engine->source.shard_count;
+    engine->lane_count = lanes_each * engine->destination.shard_count;
+    /* A decoder does about half of the work, readers and appliers mostly wait in the kernel. */
+    engine->decoder_count = choose(config->decoder_count, processors / 2, engine->stream_count);
+    engine->reader_count = choose(config->reader_count, processors / 4, engine->stream_count);
+    engine->applier_count = choose(config->lane_count, processors / 4, engine->lane_count);
+
+    uint64_t memory = config->memory_bytes;
+    uint64_t chunk_share = memory / 4 / engine->stream_count;
+    uint64_t chunk = clamp(chunk_share / 10, CHUNK_BYTES_MIN, CHUNK_BYTES_MAX) & ~(uint64_t)4095;
+    plan->chunk_bytes = (uint32_t)chunk;
+    plan->headroom_bytes = (uint32_t)chunk / 4;
+    plan->chunk_count =
+        (uint32_t)clamp(chunk_share / (plan->chunk_bytes + plan->headroom_bytes), 3, 4096);
+
+    uint64_t batch_share = memory / 4 / engine->decoder_count;
+    uint32_t batches_min = BATCHES_PER_LANE_MIN * engine->lane_count + ROUTER_RESERVE;
+    uint32_t bytes = BATCH_BYTES_MAX;
+    size_t each = 0;
+    for (;; bytes /= 2) {
+        each = bytes + BATCH_PREFIX + bytes / BATCH_BYTES_PER_OP * sizeof(struct op) +
+               sizeof(struct batch);
+        if (bytes == BATCH_BYTES_MIN || each * batches_min <= batch_share) {
+            break;
+        }
+    }
+    plan->router = (struct router_options){
+        .batch_bytes = bytes,
+        .batch_ops = bytes / BATCH_BYTES_PER_OP,
+        .batch_count = (uint32_t)clamp(batch_share / each, batches_min, 4096)};
+
+    plan->hold_bytes_free = plan->chunk_bytes + plan->headroom_bytes;
+    uint64_t used = (uint64_t)engine->stream_count *
+                        ((uint64_t)plan->chunk_count * (plan->chunk_bytes + plan->headroom_bytes) +
+                         plan->hold_bytes_free) +
+                    (uint64_t)engine->decoder_count * plan->router.batch_count * each;
+    if (used + plan->hold_bytes_free > memory) {
+        return ERR(
+            err,
+            SYN_CODE_CONFIG,
+            "--memory %llu is too little for %u streams, %u decoders and %u lanes: at least %llu "
+            "are needed",
+            (unsigned long long)memory,
+            engine->stream_count,
+            engine->decoder_count,
+            engine->lane_count,
+            (unsigned long long)(used + 4 * plan->hold_bytes_free));
+    }
+    plan->hold_bytes_max = (size_t)(memory - used);
+    return true;
+}
+
+/* ---- route and task ---- */
+
+static bool route_make(struct syn_engine *engine, struct syn_err *err)
+{
+    struct route *route = &engine->route;
+    const struct topology *destination = &engine->destination;
+    uint32_t lanes_each = engine->lane_count / destination->shard_count;
+    route->is_cluster = destination->is_cluster;
+    route->lane_count = engine->lane_count;
+    route->shard_count = destination->shard_count;
+    route->slot_mask = engine->lane_count == 1 && !route->is_cluster ? 0 : SLOT_COUNT - 1;
+    route->shard_lane = mem_alloc(MEM_ENGINE, route->shard_count * sizeof(uint16_t));
+    if (route->shard_lane == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for the route");
+    }
+    for (uint32_t i = 0; i < route->shard_count; i++) {
+        route->shard_lane[i] = (uint16_t)(i * lanes_each);
+    }
+    for (uint32_t slot = 0; slot < SLOT_COUNT; slot++) {
+        uint32_t shard = destination->is_cluster ? destination->slot_shard[slot] : 0;
+        ASSERT(shard < route->shard_count);
+        route->slot_lane[slot] = (uint16_t)(shard * lanes_each + slot % lanes_each);
+    }
+    return true;
+}
+
+static void task_make(struct syn_engine *engine, const struct plan *plan)
+{
+    struct task *task = &engine->task;
+    const struct config *config = &engine->config;
+    task->failure = &engine->failure;
+    task->route = &engine->route;
+    task->has_db_rules = config->has_db_rules;
+    task->db_map = config->db_map;
+    task->db_map_count = CONFIG_DB_MAX;
+    task->has_set_pxat = topology_has_set_pxat(&engine->destination);
+    task->has_functions = topology_has_functions(&engine->destination);
+    task->stream_count = engine->stream_count;
+    task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
+    task->hold_bytes_max = plan->hold_bytes_max;
+    task->hold_bytes_free = plan->hold_bytes_free;
+    task->control = &engine->control_waker;
+    for (int is_valkey = 0; is_valkey < 2; is_valkey++) {
+        for (uint32_t type = 0; type < RDB_TYPE_COUNT; type++) {
+            uint16_t version = 0;
+            bool is_known = topology_restore_version(
+                &engine->destination, (uint8_t)type, is_valkey != 0, &version);
+            task->restore_version[is_valkey][type] = is_known ? version : 0;
+        }
+    }
+}
+
+/* ---- parts ---- */
+
+static bool engine_allocate(struct syn_engine *engine, struct syn_err *err)
+{
+    struct {
+        void **at;
+        size_t size;
+    } parts[] = {
+        {(void **)&engine->feeds, engine->stream_count * sizeof(struct feed)},
+        {(void **)&engine->streams, engine->stream_count * sizeof(struct stream)},
+        {(void **)&engine->watches, engine->stream_count * sizeof(struct watch)},
+        {(void **)&engine->decoders, engine->decoder_count * sizeof(struct decoder)},
+        {(void **)&engine->readers, engine->reader_count * sizeof(struct reader)},
+        {(void **)&engine->appliers, engine->applier_count * sizeof(struct applier)},
+        {(void **)&engine->lanes, engine->lane_count * sizeof(struct lane)},
+        {(void **)&engine->lists,
+         ((size_t)2 * engine->stream_count + engine->lane_count) * sizeof(void *)},
+    };
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        *parts[i].at = mem_alloc_aligned(MEM_ENGINE, CACHE_LINE, parts[i].size);
+        if (*parts[i].at == NULL) {
+            return ERR(err, SYN_CODE_MEMORY, "out of memory for the pipeline");
+        }
+        memset(*parts[i].at, 0, parts[i].size);
+    }
+    return true;
+}
+
+static bool build_lane(struct syn_engine *engine,
+                       uint32_t i,
+                       struct waker *const *wakers,
+                       uint32_t ring_entries,
+                       struct syn_err *err)
+{
+    uint32_t lanes_each = engine->lane_count / engine->destination.shard_count;
+    uint32_t shard = i / lanes_each;
+    struct control control = {0};
+    if (!control_open(&control,
+                      &engine->destination.shards[shard].server.endpoint,
+                      SIDE_DESTINATION,
+                      (int)engine->config.connect_timeout_ms,
+                      err)) {
+        return false;
+    }
+    /* Only a help for people who look at CLIENT LIST there: an old proxy may refuse it. */
+    struct syn_err ignored;
+    redisReply *reply = control_ask(&control, &ignored, "CLIENT SETNAME syncline-lane");
+    if (reply != NULL) {
+        freeReplyObject(reply);
+    }
+    if (control.context == NULL) {
+        *err = ignored;
+        return false;
+    }
+    bool is_made = lane_init(&engine->lanes[i],
+                             (uint16_t)i,
+                             (uint16_t)shard,
+                             &control,
+                             wakers,
+                             engine->decoder_count,
+                             ring_entries,
+                             err);
+    control_close(&control);
+    return is_made;
+}
+
+static bool build_lanes(struct syn_engine *engine, const struct plan *plan, struct syn_err *err)
+{
+    struct waker **wakers = mem_alloc(MEM_ENGINE, engine->decoder_count * sizeof(*wakers));
+    if (wakers == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for lanes");
+    }
+    for (uint32_t i = 0; i < engine->decoder_count; i++) {
+        wakers[i] = &engine->decoders[i].waker;
+    }
+    bool is_made = true;
+    for (uint32_t i = 0; i < engine->lane_count && is_made; i++) {
+        is_made = build_lane(engine, i, wakers, plan->router.batch_count, err);
+    }
+    mem_free(MEM_ENGINE, wakers);
+    return is_made;
+}
+
+static bool build_routers(struct syn_engine *engine, const struct plan *plan, struct syn_err *err)
+{
+    struct lane_port **ports = mem_alloc(MEM_ENGINE, engine->lane_count * sizeof(*ports));
+    if (ports == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for routers");
+    }
+    bool is_made = true;
+    for (uint32_t d = 0; d < engine->decoder_count && is_made; d++) {
+        for (uint32_t i = 0; i < engine->lane_count; i++) {
+            ports[i] = &engine->lanes[i].ports[d];
+        }
+        is_made = router_init(&engine->decoders[d].router,
+                              &engine->route,
+                              ports,
+                              &plan->router,
+                              &engine->decoders[d].waker,
+                              &engine->task.abort,
+                              err);
+    }
+    mem_free(MEM_ENGINE, ports);
+    return is_made;
+}
+
+static bool build_streams(struct syn_engine *engine, const struct plan *plan, struct syn_err *err)
+{
+    const struct config *config = &engine->config;
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        struct decoder *decoder = &engine->decoders[i % engine->decoder_count];
+        struct feed_options options = {
+            .endpoint = engine->source.shards[i].server.endpoint,
+            .chunk_bytes = plan->chunk_bytes,
+            .chunk_count = plan->chunk_count,
+            .headroom_bytes = plan->headroom_bytes,
+            .receive_bytes_min = plan->chunk_bytes / 16,
+            .connect_timeout_ms = (uint32_t)config->connect_timeout_ms,
+            .silence_timeout_ms = (uint32_t)config->silence_timeout_ms,
+            .retry_ms = config->retry_ms,
+        };
+        engine->watches[i].keys_total = engine->source.shards[i].server.key_count;
+        if (!feed_init(&engine->feeds[i], &options, &decoder->waker, err) ||
+            !stream_init(&engine->streams[i],
+                         (uint16_t)i,
+                         &engine->task,
+                         &engine->feeds[i],
+                         &decoder->router,
+                         err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool engine_build(struct syn_engine *engine, struct syn_err *err)
+{
+    struct plan plan = {0};
+    if (!plan_make(engine, &plan, err) || !route_make(engine, err) ||
+        !engine_allocate(engine, err)) {
+        return false;
+    }
+    task_make(engine, &plan);
+    for (uint32_t i = 0; i < engine->decoder_count; i++) {
+        if (!decoder_init(&engine->decoders[i], i, &engine->task, err)) {
+            return false;
+        }
+    }
+    return build_lanes(engine, &plan, err) && build_routers(engine, &plan, err) &&
+           build_streams(engine, &plan, err);
+}
+
+/* ---- threads ---- */
+
+/* Entry i of `count` things goes to server i % servers; writes the share of server s behind `list`
+ * and returns its count. */
+static uint32_t
+share(void **list, char *first, size_t size, uint32_t count, uint32_t s, uint32_t servers)
+{
+    uint32_t taken = 0;
+    for (uint32_t i = s; i < count; i += servers) {
+        list[taken++] = first + (size_t)i * size;
+    }
+    return taken;
+}
+
+bool engine_start_threads(struct syn_engine *engine, struct syn_err *err)
+{
+    enum io_backend io = engine->config.io;
+    void **list = engine->lists;
+    for (uint32_t i = 0; i < engine->applier_count; i++) {
+        uint32_t count = share(list,
+                               (char *)engine->lanes,
+                               sizeof(struct lane),
+                               engine->lane_count,
+                               i,
+                               engine->applier_count);
+        if (!applier_start(
+                &engine->appliers[i], io, (struct lane **)list, count, i, &engine->failure, err)) {
+            return false;
+        }
+        list += count;
+    }
+    engine->io_name = io_loop_backend_name(engine->appliers[0].loop);
+    for (uint32_t i = 0; i < engine->reader_count; i++) {
+        uint32_t count = share(list,
+                               (char *)engine->feeds,
+                               sizeof(struct feed),
+                               engine->stream_count,
+                               i,
+                               engine->reader_count);
+        if (!reader_start(&engine->readers[i], io, (struct feed **)list, count, i, err)) {
+            return false;
+        }
+        list += count;
+    }
+    for (uint32_t i = 0; i < engine->decoder_count; i++) {
+        uint32_t count = share(list,
+                               (char *)engine->streams,
+                               sizeof(struct stream),
+                               engine->stream_count,
+                               i,
+                               engine->decoder_count);
+        if (!decoder_start(&engine->decoders[i], (struct stream **)list, count, err)) {
+            return false;
+        }
+        list += count;
+    }
+    return true;
+}
+
+void engine_stop_threads(struct syn_engine *engine)
+{
+    atomic_store_release(&engine->task.abort, true);
+    for (uint32_t i = 0; engine->decoders != NULL && i < engine->decoder_count; i++) {
+        decoder_stop(&engine->decoders[i]);
+    }
+    for (uint32_t i = 0; engine->appliers != NULL && i < engine->applier_count; i++) {
+        applier_stop(&engine->appliers[i]);
+    }
+    for (uint32_t i = 0; engine->readers != NULL && i < engine->reader_count; i++) {
+        reader_stop(&engine->readers[i]);
+    }
+}
+
+void engine_demolish(struct syn_engine *engine)
+{
+    for (uint32_t i = 0; engine->streams != NULL && i < engine->stream_count; i++) {
+        stream_deinit(&engine->streams[i]);
+    }
+    for (uint32_t i = 0; engine->feeds != NULL && i < engine->stream_count; i++) {
+        feed_deinit(&engine->feeds[i]);
+    }
+    for (uint32_t i = 0; engine->decoders != NULL && i < engine->decoder_count; i++) {
+        decoder_deinit(&engine->decoders[i]);
+    }
+    for (uint32_t i = 0; engine->lanes != NULL && i < engine->lane_count; i++) {
+        lane_deinit(&engine->lanes[i]);
+    }
+    mem_free(MEM_ENGINE, engine->route.shard_lane);
+    void *parts[] = {engine->feeds,
+                     engine->streams,
+                     engine->watches,
+                     engine->decoders,
+                     engine->readers,
+                     engine->appliers,
+                     engine->lanes,
+                     engine->lists};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        mem_free(MEM_ENGINE, parts[i]);
+    }
+}

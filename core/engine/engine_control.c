@@ -1,0 +1,362 @@
+/*
+ * The control thread: watches the pipeline, sweeps, decides when the task is over, and takes
+ * everything down.
+ *
+ * It sleeps until a decoder, a failure or the API wakes it, or a tenth of a second passes. It is
+ * the only thread that joins others, and the only one that calls the event callback.
+ */
+#include "core/engine/engine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TICK_MS 100
+
+void engine_event(struct syn_engine *engine,
+                  enum syn_event_kind kind,
+                  int stream,
+                  enum syn_phase phase,
+                  enum syn_code code,
+                  const char *format,
+                  ...)
+{
+    if (engine->on_event == NULL) {
+        return;
+    }
+    char text[640];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    struct syn_event event = {.kind = kind,
+                              .unix_ms = clock_unix_ms(),
+                              .stream = stream,
+                              .phase = phase,
+                              .code = code,
+                              .text = text};
+    engine->on_event(engine->event_arg, &event);
+}
+
+static void set_phase(struct syn_engine *engine, enum syn_phase phase)
+{
+    if (atomic_load_relaxed(&engine->phase) == (int)phase) {
+        return;
+    }
+    atomic_store_release(&engine->phase, (int)phase);
+    engine_event(engine, SYN_EVENT_PHASE, -1, phase, SYN_CODE_OK, "%s", syn_phase_name(phase));
+}
+
+/* Lines that modules logged since the last call, as events. */
+static void deliver_log(struct syn_engine *engine)
+{
+    for (;;) {
+        struct log_line line;
+        pthread_mutex_lock(&engine->lock);
+        bool has_line = engine->log_count > 0;
+        if (has_line) {
+            line = engine->log_lines[engine->log_head];
+            engine->log_head = (engine->log_head + 1) % LOG_LINES;
+            engine->log_count--;
+        }
+        pthread_mutex_unlock(&engine->lock);
+        if (!has_line) {
+            return;
+        }
+        enum syn_event_kind kind = line.level >= LOG_WARNING ? SYN_EVENT_WARNING : SYN_EVENT_INFO;
+        int phase = atomic_load_relaxed(&engine->phase);
+        engine_event(engine, kind, -1, (enum syn_phase)phase, SYN_CODE_OK, "%s", line.text);
+    }
+}
+
+/* ---- streams ---- */
+
+enum syn_phase engine_stream_phase(const struct syn_engine *engine, uint32_t i)
+{
+    const struct stream *stream = &engine->streams[i];
+    int state = atomic_load_acquire(&stream->shown_state);
+    uint32_t snapshots = atomic_load_acquire(&engine->feeds[i].snapshot_count);
+    uint32_t applied = atomic_load_acquire(&stream->snapshots_applied);
+    return state == STREAM_LIVE && applied == snapshots ? SYN_PHASE_LIVE : SYN_PHASE_SNAPSHOT;
+}
+
+static void watch_stream(struct syn_engine *engine, uint32_t i)
+{
+    struct watch *watch = &engine->watches[i];
+    enum syn_phase phase = engine_stream_phase(engine, i);
+    if (phase != watch->phase_seen) {
+        char text[ENDPOINT_TEXT_MAX];
+        watch->phase_seen = phase;
+        engine_event(engine,
+                     SYN_EVENT_PHASE,
+                     (int)i,
+                     phase,
+                     SYN_CODE_OK,
+                     "source %s: %s",
+                     endpoint_text(&engine->feeds[i].options.endpoint, text),
+                     syn_phase_name(phase));
+    }
+}
+
+static bool sweep_if_wanted(struct syn_engine *engine, uint32_t i, struct syn_err *err)
+{
+    struct stream *stream = &engine->streams[i];
+    if (!atomic_load_acquire(&stream->sweep_wanted)) {
+        return true;
+    }
+    char text[ENDPOINT_TEXT_MAX];
+    endpoint_text(&engine->feeds[i].options.endpoint, text);
+    if (engine->destination_was_empty) {
+        uint64_t removed = 0;
+        engine_event(engine,
+                     SYN_EVENT_WARNING,
+                     (int)i,
+                     SYN_PHASE_SNAPSHOT,
+                     SYN_CODE_OK,
+                     "source %s starts a new full copy; removing what the one before wrote",
+                     text);
+        if (!sweep_stream(engine, i, &removed, err)) {
+            return false;
+        }
+        engine_event(engine,
+                     SYN_EVENT_INFO,
+                     (int)i,
+                     SYN_PHASE_SNAPSHOT,
+                     SYN_CODE_OK,
+                     "removed %llu keys of source %s",
+                     (unsigned long long)removed,
+                     text);
+    } else {
+        engine_event(
+            engine,
+            SYN_EVENT_WARNING,
+            (int)i,
+            SYN_PHASE_SNAPSHOT,
+            SYN_CODE_OK,
+            "source %s starts a new full copy over existing data: keys that were deleted at the "
+            "source since the first one stay at the destination; syncline verify lists them",
+            text);
+    }
+    atomic_store_release(&stream->sweep_wanted, false);
+    for (uint32_t d = 0; d < engine->decoder_count; d++) {
+        waker_wake(&engine->decoders[d].waker);
+    }
+    return true;
+}
+
+/* SYNC_ONCE: where the source is at the moment at which the snapshot is applied. */
+static bool take_target(struct syn_engine *engine, uint32_t i, struct syn_err *err)
+{
+    struct watch *watch = &engine->watches[i];
+    uint32_t applied = atomic_load_acquire(&engine->streams[i].snapshots_applied);
+    if (watch->has_target && watch->applied_seen == applied) {
+        return true;
+    }
+    struct control control = {0};
+    bool is_read = source_offset(
+        &control, &engine->source.shards[i].server, &engine->config, &watch->target, err);
+    control_close(&control);
+    watch->has_target = is_read;
+    watch->applied_seen = applied;
+    return is_read;
+}
+
+/* Whether this stream has done what the mode asks for. */
+static bool
+stream_is_over(struct syn_engine *engine, uint32_t i, bool *is_over, struct syn_err *err)
+{
+    *is_over = false;
+    if (engine->config.mode == SYNC_FOLLOW || engine_stream_phase(engine, i) != SYN_PHASE_LIVE) {
+        return true;
+    }
+    if (engine->config.mode == SYNC_ONCE) {
+        if (!take_target(engine, i, err)) {
+            return false;
+        }
+        uint64_t applied = atomic_load_acquire(&engine->feeds[i].offset_applied);
+        *is_over = applied >= engine->watches[i].target;
+        return true;
+    }
+    *is_over = true;
+    return true;
+}
+
+/* ---- the watch ---- */
+
+static bool watch_feeds(struct syn_engine *engine, struct syn_err *err)
+{
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        if (atomic_load_acquire(&engine->feeds[i].state) == FEED_FAILED) {
+            *err = engine->feeds[i].err;
+            return false;
+        }
+    }
+    return true;
+}
+
+static void watch_phase(struct syn_engine *engine)
+{
+    bool is_live = true;
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        watch_stream(engine, i);
+        is_live = is_live && engine->watches[i].phase_seen == SYN_PHASE_LIVE;
+    }
+    if (is_live && atomic_load_relaxed(&engine->snapshot_ended_ms) == 0) {
+        atomic_store_release(&engine->snapshot_ended_ms, clock_monotonic_ms());
+    }
+    bool is_paused = atomic_load_acquire(&engine->pause_wanted);
+    bool was_paused = atomic_load_relaxed(&engine->task.paused);
+    if (is_paused != was_paused) {
+        atomic_store_release(&engine->task.paused, is_paused);
+        for (uint32_t d = 0; d < engine->decoder_count; d++) {
+            waker_wake(&engine->decoders[d].waker);
+        }
+    }
+    set_phase(engine, is_paused ? SYN_PHASE_PAUSED : is_live ? SYN_PHASE_LIVE : SYN_PHASE_SNAPSHOT);
+}
+
+/* One look at everything; *is_over when the task has done what it was started for. */
+static bool watch_once(struct syn_engine *engine, bool *is_over, struct syn_err *err)
+{
+    if (failure_is_raised(&engine->failure)) {
+        *err = engine->failure.err;
+        return false;
+    }
+    if (!watch_feeds(engine, err)) {
+        return false;
+    }
+    watch_phase(engine);
+    *is_over = true;
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        bool is_stream_over = false;
+        if (!sweep_if_wanted(engine, i, err) || !stream_is_over(engine, i, &is_stream_over, err)) {
+            return false;
+        }
+        *is_over = *is_over && is_stream_over;
+    }
+    return true;
+}
+
+static void control_sleep(struct syn_engine *engine)
+{
+    waker_prepare(&engine->control_waker);
+    bool is_asked = atomic_load_acquire(&engine->stop_request) != STOP_NONE ||
+                    failure_is_raised(&engine->failure);
+    waker_wait(&engine->control_waker, is_asked ? 1 : TICK_MS);
+}
+
+/* ---- the end ---- */
+
+static bool feeds_are_stopped(const struct syn_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        int state = atomic_load_acquire(&engine->feeds[i].state);
+        if (state != FEED_STOPPED && state != FEED_FAILED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool decoders_are_drained(const struct syn_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->decoder_count; i++) {
+        if (!atomic_load_acquire(&engine->decoders[i].is_drained)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Waits for a step of the drain; false when it must be given up. */
+static bool drain_wait(struct syn_engine *engine,
+                       bool (*is_reached)(const struct syn_engine *engine),
+                       uint64_t deadline_ms,
+                       struct syn_err *err)
+{
+    while (!is_reached(engine)) {
+        if (failure_is_raised(&engine->failure)) {
+            *err = engine->failure.err;
+            return false;
+        }
+        if (atomic_load_acquire(&engine->stop_request) == STOP_NOW) {
+            return ERR(
+                err, SYN_CODE_STOPPED, "stopped before everything that was received was written");
+        }
+        if (clock_monotonic_ms() >= deadline_ms) {
+            return ERR(err,
+                       SYN_CODE_DESTINATION_STATE,
+                       "the destination did not take what was received within %llu ms; the sources "
+                       "are ahead "
+                       "of it",
+                       (unsigned long long)engine->config.drain_timeout_ms);
+        }
+        waker_prepare(&engine->control_waker);
+        waker_wait(&engine->control_waker, is_reached(engine) ? 0 : 10);
+    }
+    return true;
+}
+
+static bool drain(struct syn_engine *engine, struct syn_err *err)
+{
+    set_phase(engine, SYN_PHASE_DRAINING);
+    uint64_t deadline_ms = clock_monotonic_ms() + engine->config.drain_timeout_ms;
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        atomic_store_release(&engine->feeds[i].stop_wanted, true);
+    }
+    for (uint32_t i = 0; i < engine->reader_count; i++) {
+        reader_wake(&engine->readers[i]);
+    }
+    if (!drain_wait(engine, feeds_are_stopped, deadline_ms, err)) {
+        return false;
+    }
+    atomic_store_release(&engine->task.paused, false);
+    atomic_store_release(&engine->task.drain, true);
+    for (uint32_t i = 0; i < engine->decoder_count; i++) {
+        waker_wake(&engine->decoders[i].waker);
+    }
+    return drain_wait(engine, decoders_are_drained, deadline_ms, err);
+}
+
+static void finish(struct syn_engine *engine, const struct syn_err *err)
+{
+    engine_stop_threads(engine);
+    atomic_store_release(&engine->monitor_stop, true);
+    if (engine->has_monitor) {
+        pthread_join(engine->monitor, NULL);
+        engine->has_monitor = false;
+    }
+    deliver_log(engine);
+    atomic_store_release(&engine->ended_ms, clock_monotonic_ms());
+    bool is_failed = err->code != SYN_CODE_OK && err->code != SYN_CODE_STOPPED;
+    if (is_failed) {
+        engine_event(engine, SYN_EVENT_ERROR, -1, SYN_PHASE_FAILED, err->code, "%s", err->msg);
+    }
+    set_phase(engine, is_failed ? SYN_PHASE_FAILED : SYN_PHASE_DONE);
+    pthread_mutex_lock(&engine->lock);
+    engine->result = *err;
+    engine->is_ended = true;
+    pthread_cond_broadcast(&engine->ended);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+void *engine_control_main(void *arg)
+{
+    struct syn_engine *engine = arg;
+    struct syn_err err;
+    err_clear(&err);
+    bool is_over = false;
+    bool is_good = true;
+    while (is_good && !is_over && atomic_load_acquire(&engine->stop_request) == STOP_NONE) {
+        control_sleep(engine);
+        deliver_log(engine);
+        is_good = watch_once(engine, &is_over, &err);
+    }
+    if (is_good && atomic_load_acquire(&engine->stop_request) == STOP_NOW) {
+        ERR(&err, SYN_CODE_STOPPED, "stopped before everything that was received was written");
+    } else if (is_good && drain(engine, &err)) {
+        err_clear(&err);
+    }
+    finish(engine, &err);
+    return NULL;
+}

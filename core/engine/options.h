@@ -1,0 +1,83 @@
+/*
+ * The table of options and the values it allows; private to the engine's configuration.
+ *
+ * Threads:   the table is constant; functions are pure.
+ * Errors:    SYN_CODE_CONFIG, the message opening with the option as `shown` names it ("memory" or
+ *            "on_nonempty"), so that callers only add where it was written.
+ */
+#ifndef ENGINE_OPTIONS_H
+#define ENGINE_OPTIONS_H
+
+#include <limits.h>
+
+#include "core/engine/config.h"
+
+/* In the order of the table, which is the order of help. */
+enum option_id {
+    OPTION_SOURCE,
+    OPTION_DESTINATION,
+    OPTION_CONFIG,
+    OPTION_SOURCE_USER,
+    OPTION_SOURCE_PASSWORD,
+    OPTION_SOURCE_PASSWORD_FILE,
+    OPTION_DESTINATION_USER,
+    OPTION_DESTINATION_PASSWORD,
+    OPTION_DESTINATION_PASSWORD_FILE,
+    OPTION_PREFER_REPLICA,
+    OPTION_ONCE,
+    OPTION_SNAPSHOT_ONLY,
+    OPTION_ON_NONEMPTY,
+    OPTION_DB,
+    OPTION_DB_MAP,
+    OPTION_IO,
+    OPTION_READERS,
+    OPTION_DECODERS,
+    OPTION_LANES,
+    OPTION_MEMORY,
+    OPTION_CONNECT_TIMEOUT,
+    OPTION_SILENCE_TIMEOUT,
+    OPTION_RETRY_CONNECTION,
+    OPTION_DRAIN_TIMEOUT,
+    OPTION_FULL,
+    OPTION_FAST,
+    OPTION_ROUNDS,
+    OPTION_INTERVAL,
+    OPTION_TTL_TOLERANCE,
+    OPTION_OUTPUT,
+    OPTION_PROGRESS_INTERVAL,
+    OPTION_LOG_LEVEL,
+    OPTION_COUNT,
+};
+
+#define OPTION_NAME_MAX 40        /* with the terminator                                   */
+#define OPTION_VALUE_MAX 65536    /* bytes of one value; more is an error                  */
+#define OPTION_INDEX_NONE UINT_MAX
+
+/* The index in the table, OPTION_INDEX_NONE when there is none of that name ('_' and '-' are
+ * different letters here). */
+unsigned option_find(const char *name);
+/* The option whose name is nearest to a mistyped one ('_' counts as '-'), NULL when none is near. */
+const char *option_nearest(const char *name);
+/* Changes needed to make one word of the other: for suggestions. At most SUGGEST_WORD_MAX letters
+ * of each are looked at. */
+#define SUGGEST_WORD_MAX 40
+unsigned suggest_distance(const char *a, const char *b);
+/* How far a word may be from `name` to be suggested for it. */
+unsigned suggest_limit(const char *name);
+
+/* Whether the option takes this value. Secrets and URIs are never quoted in errors. */
+MUST_CHECK bool
+option_check(enum option_id id, const char *shown, const char *value, struct syn_err *err);
+
+/* The value of a flag, integer, size (bytes), duration (ms) or choice (its index in `choices`). */
+MUST_CHECK bool option_read_number(
+    enum option_id id, const char *shown, const char *value, int64_t *number, struct syn_err *err);
+
+/* "0,3,5-7" into selected[CONFIG_DB_MAX]. */
+MUST_CHECK bool
+option_read_db(const char *shown, const char *value, bool *selected, struct syn_err *err);
+/* "1:2,3:0" into map[CONFIG_DB_MAX], CONFIG_DB_NONE where nothing is said. */
+MUST_CHECK bool
+option_read_db_map(const char *shown, const char *value, uint16_t *map, struct syn_err *err);
+
+#endif

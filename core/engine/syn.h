@@ -1,0 +1,273 @@
+/*
+ * syn.h: the library of Syncline. What is not here is not API.
+ *
+ * Syncline keeps one Redis or Valkey deployment in step with another: it copies everything by PSYNC
+ * and RDB and then follows every write. An engine is one such task. Open it from YAML or JSON text
+ * (or from a syn_config), start it, ask for its status, be told of events, stop it, free it.
+ *
+ * Threads:   functions on one engine may be called from any thread, one at a time per engine,
+ * except syn_engine_stop and syn_engine_status, which may be called concurrently with anything but
+ *            syn_engine_free. Different engines are independent. Event callbacks come from the
+ * engine's control thread; they may call syn_engine_status and syn_engine_stop, nothing else.
+ * Ownership: what a _new or _open function returns is freed with the matching _free (NULL is
+ * allowed); strings handed out are valid as stated. Text passed in is copied. Errors:    functions
+ * that can fail take `struct syn_err *err` last, never NULL, and return false or NULL with it
+ *            filled. Codes are grouped by domain; syn_code_exit_status gives the command line's
+ * exit status. Signals:   the library installs no handlers and blocks all signals in its threads.
+ */
+#ifndef SYN_H
+#define SYN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/syn_err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SYN_API __attribute__((visibility("default")))
+#else
+#define SYN_API
+#endif
+
+SYN_API const char *syn_version(void); /* "0.1.0" */
+
+/* ---- errors ---- */
+
+/* Exit statuses of the command line, one per domain. */
+enum syn_exit {
+    SYN_EXIT_OK = 0,
+    SYN_EXIT_INTERNAL = 1,
+    SYN_EXIT_USAGE = 2,
+    SYN_EXIT_CONFIG = 3,
+    SYN_EXIT_PRECHECK = 4,
+    SYN_EXIT_SOURCE = 5,
+    SYN_EXIT_DIFFERENT = 6,
+    SYN_EXIT_DESTINATION = 7,
+};
+SYN_API int syn_code_exit_status(enum syn_code code);
+/* A stable lower-case word for programs, such as "source_auth". Static. */
+SYN_API const char *syn_code_name(enum syn_code code);
+
+/* ---- configuration: one table of options for the command line, the environment and files ---- */
+
+enum syn_option_kind {
+    SYN_OPTION_TEXT,
+    SYN_OPTION_FLAG,     /* true or false */
+    SYN_OPTION_INTEGER,  /* within [min, max] */
+    SYN_OPTION_SIZE,     /* bytes, with k, m, g; within [min, max] */
+    SYN_OPTION_DURATION, /* ms, with ms, s, m, h; within [min, max] */
+    SYN_OPTION_CHOICE,   /* one of `choices` */
+};
+
+struct syn_option {
+    const char *name;         /* "on-nonempty": --on-nonempty, and on_nonempty in a file       */
+    const char *env;          /* "SYNCLINE_ON_NONEMPTY"; NULL: only on the command line        */
+    const char *value_name;   /* "stop|overwrite", "N", "SIZE"; NULL for a flag                */
+    const char *default_text; /* as help prints it; NULL: none                                 */
+    const char *help;         /* one or two sentences                                          */
+    const char *choices;      /* separated by '|', for SYN_OPTION_CHOICE                       */
+    enum syn_option_kind kind;
+    int64_t min;
+    int64_t max;
+    bool is_secret;
+};
+/* Static, in the order of help. */
+SYN_API const struct syn_option *syn_options(size_t *count);
+
+struct syn_config;
+SYN_API struct syn_config *syn_config_new(struct syn_err *err);
+SYN_API void syn_config_free(struct syn_config *config);
+/* YAML or JSON. `origin` names the text in errors, with line, field and what is allowed. On error
+ * the configuration is unchanged. Later settings win over earlier ones. */
+SYN_API bool syn_config_load(struct syn_config *config,
+                             const char *text,
+                             size_t size,
+                             const char *origin,
+                             struct syn_err *err);
+SYN_API bool syn_config_load_file(struct syn_config *config, const char *path, struct syn_err *err);
+/* Takes every SYNCLINE_… variable of the table from the process' environment. */
+SYN_API bool syn_config_load_env(struct syn_config *config, struct syn_err *err);
+/* One option by its name, without dashes in front; `value` as on the command line ("true" for a
+ * flag). */
+SYN_API bool
+syn_config_set(struct syn_config *config, const char *name, const char *value, struct syn_err *err);
+/* What an option is set to, else its default as text; NULL when it has neither, is a secret or does
+ * not exist. Valid until the configuration changes. */
+SYN_API const char *syn_config_get(const struct syn_config *config, const char *name);
+
+/* ---- log: one line per event, for people; never a key, a value or a secret ---- */
+
+enum syn_log_level { SYN_LOG_DEBUG, SYN_LOG_INFO, SYN_LOG_WARNING, SYN_LOG_ERROR };
+/* `text` has no newline and is valid until the callback returns. Called from any thread, one line
+ * at a time; it may call nothing of this library. */
+typedef void syn_log_callback(void *arg, enum syn_log_level level, const char *text);
+/* For the whole process, before engines start. NULL restores lines on standard error. */
+SYN_API void syn_log_to(syn_log_callback *callback, void *arg, enum syn_log_level least);
+
+/* ---- engine ---- */
+
+struct syn_engine;
+
+enum syn_phase {
+    SYN_PHASE_NEW,      /* opened, not started                                                */
+    SYN_PHASE_PRECHECK, /* looking at both sides; nothing is written                          */
+    SYN_PHASE_SNAPSHOT, /* at least one stream is in its snapshot                             */
+    SYN_PHASE_LIVE,     /* every stream follows its source's writes                           */
+    SYN_PHASE_PAUSED,   /* asked to pause: sources are kept connected, nothing is written     */
+    SYN_PHASE_DRAINING, /* stopping: what was received is written                             */
+    SYN_PHASE_DONE,     /* ended as asked                                                     */
+    SYN_PHASE_FAILED,   /* ended by an error: syn_engine_wait gives it                        */
+};
+SYN_API const char *syn_phase_name(enum syn_phase phase);
+
+/* Where a stream's time goes; "none" when it waits for nothing but more work. */
+enum syn_wait {
+    SYN_WAIT_NONE,
+    SYN_WAIT_SOURCE,      /* the source has sent nothing more                     */
+    SYN_WAIT_DESTINATION, /* the destination's replies are awaited: queues are full */
+    SYN_WAIT_PAUSED,
+    SYN_WAIT_RECONNECT, /* the source's connection is lost and being remade     */
+};
+SYN_API const char *syn_wait_name(enum syn_wait wait);
+
+struct syn_stream_status {
+    char source[300]; /* endpoint, without credentials */
+    enum syn_phase phase;
+    enum syn_wait wait;
+    uint64_t snapshot_keys;       /* keys read from the snapshot                                  */
+    uint64_t snapshot_keys_total; /* as the source told before; an estimate                       */
+    uint64_t snapshot_bytes;      /* bytes of the snapshot read                                   */
+    int64_t snapshot_bytes_total; /* -1: the source does not say (diskless)                       */
+    uint64_t commands;            /* of the live stream, decoded                                  */
+    uint64_t bytes_received;      /* snapshot and stream                                          */
+    uint64_t offset_received;
+    uint64_t offset_applied; /* every operation up to here is acknowledged by the destination */
+    uint64_t offset_source;  /* last reading of the source                                   */
+    uint64_t lag_bytes;
+    int64_t lag_ms;         /* -1: not known yet. From sampled offsets: an estimate.        */
+    uint32_t queue_percent; /* of the memory for received bytes that is in use              */
+    uint32_t sessions;      /* connections made to the source                               */
+    uint32_t snapshots;     /* full copies begun                                            */
+};
+
+struct syn_status {
+    enum syn_phase phase;
+    uint64_t elapsed_ms;
+    uint64_t snapshot_ms; /* duration of the snapshot phase; so far, while it lasts */
+    uint64_t keys;        /* snapshot keys written and acknowledged                 */
+    uint64_t keys_total;  /* estimate                                               */
+    uint64_t bytes_received;
+    uint64_t bytes_sent;         /* to the destination                                     */
+    uint64_t operations;         /* commands acknowledged by the destination               */
+    uint64_t commands;           /* of live streams, decoded                               */
+    uint64_t dropped;            /* live commands that carry nothing to apply, or are filtered */
+    uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
+    uint64_t lag_bytes;
+    int64_t lag_ms;        /* the largest of the streams; -1: not known              */
+    uint64_t memory_bytes; /* held in chunks, batches and tables                     */
+    uint64_t memory_limit_bytes;
+    const char *io; /* "io_uring" or "epoll"; static                          */
+    uint32_t stream_count;
+    struct syn_stream_status *streams; /* owned by the status */
+};
+
+enum syn_event_kind {
+    SYN_EVENT_PHASE, /* phase of the task or, with stream >= 0, of a stream changed */
+    SYN_EVENT_INFO,  /* something worth a line                                       */
+    SYN_EVENT_WARNING,
+    SYN_EVENT_ERROR, /* the error that ends the task                                 */
+};
+
+struct syn_event {
+    enum syn_event_kind kind;
+    int64_t unix_ms;
+    int stream; /* index into syn_status.streams, -1: the task                      */
+    enum syn_phase phase;
+    enum syn_code code;
+    const char *text; /* one line, valid until the callback returns */
+};
+typedef void syn_event_callback(void *arg, const struct syn_event *event);
+
+/* Opens a task from YAML or JSON text; nothing is connected yet. */
+SYN_API struct syn_engine *syn_engine_open(const char *text, size_t size, struct syn_err *err);
+/* The same from a configuration, which is copied. */
+SYN_API struct syn_engine *syn_engine_open_config(const struct syn_config *config,
+                                                  struct syn_err *err);
+/* Before syn_engine_start. */
+SYN_API void
+syn_engine_on_event(struct syn_engine *engine, syn_event_callback *callback, void *arg);
+/* Prechecks (blocking: connects to both sides), then starts the threads and returns. On error
+ * nothing was written to the destination and the engine can only be freed. */
+SYN_API bool syn_engine_start(struct syn_engine *engine, struct syn_err *err);
+/* A copy of the present state; NULL only when memory is out. */
+SYN_API struct syn_status *syn_engine_status(struct syn_engine *engine, struct syn_err *err);
+SYN_API void syn_status_free(struct syn_status *status);
+/* Stops writing after what is already on its way; sources stay connected and are read until the
+ * memory is full. */
+SYN_API void syn_engine_pause(struct syn_engine *engine);
+SYN_API void syn_engine_resume(struct syn_engine *engine);
+/* Asks to end and returns at once: with drain, what was received is written first. A second call
+ * without drain ends a drain. Safe in a signal handler's thread, not in the handler itself. */
+SYN_API void syn_engine_stop(struct syn_engine *engine, bool drain);
+/* Waits for the end, at most timeout_ms (negative: for ever). Returns true when the task has ended;
+ * *err then says how: SYN_CODE_OK when as asked. False: still running, *err untouched. */
+SYN_API bool syn_engine_wait(struct syn_engine *engine, int timeout_ms, struct syn_err *err);
+/* Stops without drain if still running, joins all threads. */
+SYN_API void syn_engine_free(struct syn_engine *engine);
+
+/* ---- verification ---- */
+
+enum syn_difference_kind {
+    SYN_DIFFERENCE_MISSING, /* at the source, not at the destination         */
+    SYN_DIFFERENCE_EXTRA,   /* at the destination, not at the source         */
+    SYN_DIFFERENCE_TYPE,
+    SYN_DIFFERENCE_VALUE,
+    SYN_DIFFERENCE_TTL,
+    SYN_DIFFERENCE_LENGTH, /* with the fast mode                            */
+};
+SYN_API const char *syn_difference_name(enum syn_difference_kind kind);
+
+struct syn_difference {
+    enum syn_difference_kind kind;
+    uint32_t db;        /* of the source                                    */
+    const uint8_t *key; /* its name at the source; valid until the callback returns */
+    size_t key_size;
+    char detail[160]; /* what was seen on both sides, without content     */
+};
+
+struct syn_verify_result {
+    uint64_t keys_source;
+    uint64_t keys_destination;
+    uint64_t keys_compared;
+    uint64_t equal_payload; /* equal bytes                                   */
+    uint64_t equal_content; /* other bytes, equal content                    */
+    uint64_t expired;       /* gone on one side because their time had come  */
+    uint64_t rechecked;     /* looked different first, equal when read again */
+    uint64_t differences;
+    uint64_t elapsed_ms;
+};
+
+typedef void syn_difference_callback(void *arg, const struct syn_difference *difference);
+/* Called now and then, and once at the end, from the calling thread; false stops the verification.
+ */
+typedef bool syn_verify_progress(void *arg, const struct syn_verify_result *so_far);
+
+/* Compares both sides of the configuration, in both directions (blocking). Uses its source,
+ * destination, credentials, db, db-map and verify options. True: done, whatever was found. */
+SYN_API bool syn_verify(const struct syn_config *config,
+                        syn_difference_callback *on_difference,
+                        syn_verify_progress *on_progress,
+                        void *arg,
+                        struct syn_verify_result *result,
+                        struct syn_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,127 @@
+/*
+ * The reader's thread: one loop, several feeds, each looked at once per turn.
+ *
+ * The feeds have no timers of their own: the turn's timeout is the earliest time at which one of
+ * them has something to do.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "io/feed_private.h"
+
+static bool reader_poll(void *arg)
+{
+    struct reader *reader = arg;
+    bool is_stopping = atomic_load_acquire(&reader->stop_wanted);
+    uint64_t now = clock_monotonic_ns();
+    bool did = false;
+    for (uint32_t i = 0; i < reader->feed_count; i++) {
+        did |= feed_poll(reader->feeds[i], now, is_stopping);
+    }
+    return did;
+}
+
+static int reader_timeout_ms(const struct reader *reader)
+{
+    uint64_t due = NEVER_NS;
+    for (uint32_t i = 0; i < reader->feed_count; i++) {
+        uint64_t feed_due = feed_due_ns(reader->feeds[i]);
+        due = feed_due < due ? feed_due : due;
+    }
+    if (due == NEVER_NS) {
+        return -1;
+    }
+    uint64_t now = clock_monotonic_ns();
+    if (due <= now) {
+        return 0;
+    }
+    uint64_t left_ms = (due - now + NS_PER_MS - 1) / NS_PER_MS;
+    return left_ms < INT32_MAX ? (int)left_ms : INT32_MAX;
+}
+
+static bool reader_is_finished(const struct reader *reader)
+{
+    if (!atomic_load_acquire(&reader->stop_wanted)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < reader->feed_count; i++) {
+        if (!feed_is_ended(reader->feeds[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void *reader_run(void *arg)
+{
+    struct reader *reader = arg;
+    while (!reader_is_finished(reader)) {
+        io_loop_step(reader->loop, reader_poll, reader, reader_timeout_ms(reader));
+    }
+    return NULL;
+}
+
+/* Signals are for the program's own threads. */
+static int thread_create(struct reader *reader)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = pthread_create(&reader->thread, NULL, reader_run, reader);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
+}
+
+bool reader_start(struct reader *reader,
+                  enum io_backend backend,
+                  struct feed **feeds,
+                  uint32_t feed_count,
+                  uint32_t index,
+                  struct syn_err *err)
+{
+    *reader = (struct reader){.feeds = feeds, .feed_count = feed_count};
+    reader->loop = io_loop_new(backend, err);
+    if (reader->loop == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < feed_count; i++) {
+        struct feed *feed = feeds[i];
+        ASSERT(feed->psync->loop == NULL);
+        io_loop_keep(reader->loop);
+        feed->psync->loop = reader->loop;
+        feed->pool.reader = io_loop_waker(reader->loop);
+        feed->reader = reader;
+    }
+    int result = thread_create(reader);
+    if (result != 0) {
+        for (uint32_t i = 0; i < feed_count; i++) {
+            feeds[i]->psync->loop = NULL;
+            feeds[i]->pool.reader = NULL;
+            feeds[i]->reader = NULL;
+            io_loop_unkeep(reader->loop);
+        }
+        io_loop_free(reader->loop);
+        reader->loop = NULL;
+        return ERR_SYS(err, SYN_CODE_SYSTEM, result, "cannot start a reader thread");
+    }
+    reader->is_started = true;
+    char name[16];
+    snprintf(name, sizeof(name), "sync-read-%u", (unsigned)(index % 10000));
+    pthread_setname_np(reader->thread, name);
+    return true;
+}
+
+void reader_stop(struct reader *reader)
+{
+    if (!reader->is_started) {
+        return;
+    }
+    atomic_store_release(&reader->stop_wanted, true);
+    reader_wake(reader);
+    pthread_join(reader->thread, NULL);
+    reader->is_started = false;
+    /* The waker lives on in the feeds, which keep the loop: see reader_stop in feed.h. */
+    io_loop_free(reader->loop);
+}

@@ -1,0 +1,53 @@
+/*
+ * The command line, apart from main: so that tests run it in their own process.
+ *
+ * It uses the library through syn.h only: whatever it can do, an embedding program can do.
+ * Threads: cli_main owns the process: it blocks signals, may start threads, and may leave by _exit.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "core/engine/syn.h"
+
+#define CLI_EXIT_INTERRUPTED 130 /* ended at once by a second signal: 128 + SIGINT */
+
+struct cli;
+
+/* The subcommands come from one table of these. */
+struct command {
+    const char *name;
+    const char *arguments; /* as in "syncline NAME ARGUMENTS"       */
+    const char *summary;   /* one line                              */
+    const char *details;   /* behind the summary, in its own help   */
+    /* Names of options it does not take, separated by spaces; NULL: it takes no options. */
+    const char *options_without;
+    int (*run)(struct cli *cli); /* the exit status */
+};
+const struct command *command_table(unsigned *count);
+const struct command *command_find(const char *name);
+bool command_takes(const struct command *command, const char *option);
+
+/* One run of a command. */
+struct cli {
+    const struct command *command;
+    struct syn_config *config;
+    const char *topic; /* help only: the command it is about, NULL: all */
+    bool is_json;
+    uint64_t progress_ms;
+    enum syn_log_level least;
+};
+
+int cli_main(int argc, char **argv);
+
+/* Fills the configuration from the environment, the file and the arguments behind the command;
+ * overwrites secrets in argv, which other users of the machine can read. *wants_help: --help. */
+bool args_apply(struct cli *cli, int argc, char **argv, bool *wants_help, struct syn_err *err);
+/* Whether JSON is asked for, known before anything can be wrong. */
+bool args_want_json(int argc, char **argv);
+
+void help_print(const struct command *command); /* NULL: the overview */
+
+int cli_sync(struct cli *cli);
+int cli_verify(struct cli *cli);
+
+#endif
