@@ -108,7 +108,9 @@ static const struct reply_rule reply_rules[] = {
     {"BUSY", PROBLEM_STATE, "the server runs a long script: wait or end it, then start again"},
     {"MOVED", PROBLEM_STATE, "slots moved to another server meanwhile: start again"},
     {"ASK", PROBLEM_STATE, "slots are moving to another server: start again when that is done"},
-    {"TRYAGAIN", PROBLEM_STATE, "slots are moving to another server: start again when that is done"},
+    {"TRYAGAIN",
+     PROBLEM_STATE,
+     "slots are moving to another server: start again when that is done"},
     {"*unknown command",
      PROBLEM_PROTOCOL,
      "the server does not have this command: it may be too old, renamed, or behind a proxy"},
@@ -535,8 +537,8 @@ static bool greet(struct control *control, struct syn_err *err)
     return true;
 }
 
-/* A connected socket. A name may stand for an IPv4 and an IPv6 address ("localhost") with the server
- * on one of them: so what is refused at the first is tried once more at the next. */
+/* A connected socket. A name may stand for an IPv4 and an IPv6 address ("localhost") with the
+ * server on one of them: so what is refused at the first is tried once more at the next. */
 static bool
 socket_open(const struct control *control, uint64_t deadline_ms, int *fd, struct syn_err *err)
 {

@@ -69,9 +69,8 @@ static bool address_resolve(const struct endpoint *endpoint,
     return true;
 }
 
-static void address_of_path(const char *path,
-                            struct sockaddr_storage *address,
-                            socklen_t *address_size)
+static void
+address_of_path(const char *path, struct sockaddr_storage *address, socklen_t *address_size)
 {
     struct sockaddr_un local = {.sun_family = AF_UNIX};
     _Static_assert(sizeof(local.sun_path) >= sizeof(((struct endpoint *)0)->path), "path fits");

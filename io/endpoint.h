@@ -30,8 +30,8 @@ MUST_CHECK bool endpoint_socket(const struct endpoint *endpoint,
                                 struct syn_err *err);
 
 /* The same with the address for the attempt-th try (from 0): where a name has several addresses,
- * trying again goes through them. IPv4 comes first, since most servers listen there when a name such
- * as "localhost" has both. */
+ * trying again goes through them. IPv4 comes first, since most servers listen there when a name
+ * such as "localhost" has both. */
 MUST_CHECK bool endpoint_socket_attempt(const struct endpoint *endpoint,
                                         uint32_t attempt,
                                         enum syn_code code,

@@ -2,8 +2,8 @@
  * The session of a feed: connections and handshake.
  *
  *             due                connected              payload line              payload ended
- *   WAITING ──────► CONNECTING ────────────► LINES ─────────────────► PAYLOAD ───────────────► STREAM
- *      ▲                │                    │   └──── +CONTINUE ────────┼────────────────────►  │
+ *   WAITING ──────► CONNECTING ────────────► LINES ─────────────────► PAYLOAD ───────────────►
+ * STREAM ▲                │                    │   └──── +CONTINUE ────────┼────────────────────► │
  *      │                └──────── lost, refused, silent, reconnect_wanted, stop_wanted ──────────┤
  *      │                                                                                         ▼
  *      └── AFTER_RETRY, AFTER_RECONNECT ─────────────────────────────────────────────────── CLOSING
@@ -29,7 +29,8 @@
 #define BACKOFF_MAX_MS 5000
 #define ACK_PERIOD_MS 1000
 /* A connection that brought something of the stream, or lasted this long, was a good one: after its
- * loss the first try is at once. One that only said +CONTINUE and closed would be asked without end.
+ * loss the first try is at once. One that only said +CONTINUE and closed would be asked without
+ * end.
  */
 #define GOOD_LIVE_MS 1000
 
@@ -566,8 +567,7 @@ static void feed_connect(struct feed *feed, uint64_t now_ns)
     }
     psync->phase = PHASE_CONNECTING;
     /* Not now_ns: resolving the name may have taken long. */
-    psync->due_ns =
-        clock_monotonic_ns() + feed->options.connect_timeout_ms * (uint64_t)NS_PER_MS;
+    psync->due_ns = clock_monotonic_ns() + feed->options.connect_timeout_ms * (uint64_t)NS_PER_MS;
     io_connect(psync->loop, &psync->connect_op, psync->fd, &address, address_size);
 }
 

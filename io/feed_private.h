@@ -51,8 +51,8 @@ struct psync {
     uint64_t trouble_ns; /* since when nothing good happened; 0: all is well                    */
     uint64_t live_ns;    /* since when this connection streams; 0: it does not                  */
     uint64_t live_received; /* `received` at that time                                          */
-    uint32_t failures;   /* in a row; chooses the delay                                         */
-    uint32_t attempts;   /* connects so far; chooses among a name's addresses                   */
+    uint32_t failures; /* in a row; chooses the delay                                         */
+    uint32_t attempts; /* connects so far; chooses among a name's addresses                   */
 
     /* One request or ACK at a time. */
     uint8_t out[PSYNC_REQUEST_MAX];

@@ -6,8 +6,8 @@
  * then on the chunk may come back to the pool at any moment.
  *
  * Where an $EOF payload ends. The decoder finds out by parsing. But a source sends nothing behind
- * the mark before it gets an ACK (all versions, 2.8.24 to 9.1), and no ACK is sent before the end is
- * known; so the payload has ended exactly when what was received ends with the mark, 40 random
+ * the mark before it gets an ACK (all versions, 2.8.24 to 9.1), and no ACK is sent before the end
+ * is known; so the payload has ended exactly when what was received ends with the mark, 40 random
  * digits. Comparing them here means that a connection lost between the payload's last byte and the
  * decoder's finding it needs no waiting and no second full copy, and that a decoder that is far
  * behind does not make the source time out. A server that streams without waiting for the ACK is
@@ -28,7 +28,8 @@ uint64_t feed_offset_received(const struct psync *psync)
 uint64_t feed_ack_offset(const struct feed *feed)
 {
     const struct psync *psync = feed->psync;
-    /* Until the decoder has reached this copy's stream, offset_applied may be of the copy before. */
+    /* Until the decoder has reached this copy's stream, offset_applied may be of the copy before.
+     */
     if (atomic_load_acquire(&feed->payload_session) != psync->number) {
         return psync->offset_snapshot;
     }

@@ -34,7 +34,13 @@ struct io_op;
 typedef void io_done(struct io_op *op, int result);
 
 /* Which list or hands an operation is in; private to the loop. */
-enum io_op_place { IO_PLACE_NONE, IO_PLACE_PENDING, IO_PLACE_BACKEND, IO_PLACE_TIMERS, IO_PLACE_DONE };
+enum io_op_place {
+    IO_PLACE_NONE,
+    IO_PLACE_PENDING,
+    IO_PLACE_BACKEND,
+    IO_PLACE_TIMERS,
+    IO_PLACE_DONE
+};
 enum io_op_kind { IO_OP_IDLE, IO_OP_CONNECT, IO_OP_RECV, IO_OP_SEND, IO_OP_TIMEOUT };
 
 struct io_op {

@@ -45,8 +45,7 @@ static bool uring_start(struct io_loop *loop, struct io_op *op)
     } else {
         ASSERT(op->kind == IO_OP_SEND);
         if (op->iov_count == 1) {
-            io_uring_prep_send(
-                sqe, op->fd, op->iov[0].iov_base, op->iov[0].iov_len, MSG_NOSIGNAL);
+            io_uring_prep_send(sqe, op->fd, op->iov[0].iov_base, op->iov[0].iov_len, MSG_NOSIGNAL);
         } else {
             io_uring_prep_sendmsg(sqe, op->fd, &op->message, MSG_NOSIGNAL);
         }
@@ -216,7 +215,8 @@ bool loop_uring_init(struct io_loop *loop, struct syn_err *err)
     if ((uring->ring.features & needed) != needed) {
         io_uring_queue_exit(&uring->ring);
         mem_free(MEM_IO, uring);
-        return ERR(err, SYN_CODE_SYSTEM, "this kernel's io_uring is too old (Linux 5.11 is needed)");
+        return ERR(
+            err, SYN_CODE_SYSTEM, "this kernel's io_uring is too old (Linux 5.11 is needed)");
     }
     loop->backend = &uring_backend;
     loop->state = uring;

@@ -11,9 +11,9 @@
  *   Folding by D bits:  (lo * x^64 + hi) * x^D  =  lo * x^(D+64) + hi * x^D   (mod P)
  *   gives 128 bits again, with the constants x^(D+63) mod P and x^(D-1) mod P.
  *
- *   The CRC of M is M * x^64 mod P. The last register is first multiplied by x^64 in the same way
- *   and then reduced to 64 bits (Barrett): with the quotient q = floor(A * floor(x^128 / P) /
- * x^64), A * x^64 mod P is the low half of q * P.
+ *   The CRC of M is M * x^64 mod P. The last register is first multiplied by x^64, in the same
+ *   way, and then reduced to 64 bits (Barrett):
+ *       q = floor(A * floor(x^128 / P) / x^64);  A * x^64 mod P is the low half of q * P.
  */
 #include "rdb/crc64_clmul.h"
 
@@ -28,7 +28,7 @@ static struct {
     uint64_t hi; /* x^(D-1) mod P  */
 } fold_by[9];
 
-static uint64_t times_x64;   /* x^127 mod P: multiplies by x^128 */
+static uint64_t times_x64;   /* x^127 mod P: brings lo * x^128 down to 128 bits */
 static uint64_t quotient_of; /* the coefficients x^64 … x^1 of floor(x^128 / P) */
 static uint64_t poly_high;   /* the coefficients x^64 … x^1 of P; its x^0 is 1 */
 

@@ -268,7 +268,7 @@ enum rdb_status rdb_value_measure(const struct rdb_parser *parser,
         *total = UINT64_MAX;
         return RDB_READY;
     }
-    if (size < before) {
+    if (size <= before) {
         return RDB_MORE;
     }
     struct rdb_string string;

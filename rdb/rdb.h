@@ -2,17 +2,19 @@
  * rdb: the formats. What bytes mean, never where they come from or go.
  *
  * RDB parser    cuts a snapshot into items (AUX, functions, databases, keys with their values) as
- * the bytes arrive; values are framed, not decoded: their raw bytes are what RESTORE takes. DUMP
- * footer   version and CRC64 that make a raw value a RESTORE payload. crc64.h       the CRC of RDB
- * and DUMP.      resp.h  RESP commands, replies and their encoding.
+ *               the bytes arrive; values are framed, not decoded: their raw bytes are what RESTORE
+ *               takes.
+ * DUMP footer   version and CRC64 that make a raw value a RESTORE payload.
+ * crc64.h       the CRC of RDB and DUMP.
+ * resp.h        RESP commands, replies and their encoding.
  *
  * Threads:   no shared state; a parser belongs to one thread.
  * Ownership: the parser owns a scratch buffer; slices in an item point into the caller's window or
  *            into that scratch, and are valid until the next call on the same parser.
  * Limits:    a key, AUX or function text must fit the window that the caller can provide; values
  *            have no limit here, they are walked in pieces. Lengths from the wire are checked
- * before they are used and never size an allocation beyond item_bytes_max. Errors:
- * SYN_CODE_SOURCE_DATA with type, key hash and byte offset; SYN_CODE_MEMORY.
+ *            before they are used and never size an allocation beyond item_bytes_max.
+ * Errors:    SYN_CODE_SOURCE_DATA with type, key hash and byte offset; SYN_CODE_MEMORY.
  */
 #ifndef RDB_RDB_H
 #define RDB_RDB_H
@@ -72,6 +74,7 @@ enum rdb_item_kind {
     RDB_ITEM_CHECKSUM,  /* checksum; 0 means that the writer made none. Nothing follows.    */
 };
 
+/* Only the fields named beside its kind are set. */
 struct rdb_item {
     enum rdb_item_kind kind;
     uint16_t version;
@@ -80,7 +83,7 @@ struct rdb_item {
     uint8_t freq; /* LFU counter, with has_freq  */
     bool has_freq;
     int64_t idle_s;    /* seconds, -1: none           */
-    int64_t expire_ms; /* absolute unix ms, -1: none  */
+    int64_t expire_ms; /* absolute unix ms, -1: none; never 0, which RESTORE takes for none */
     uint64_t db;
     uint64_t slot;
     uint64_t key_count;

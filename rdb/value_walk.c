@@ -434,6 +434,10 @@ run_steps(struct walk *walk, const uint8_t **at, const uint8_t *end, struct fiel
 enum rdb_status
 walk_run(struct walk *walk, const uint8_t *window, size_t size, size_t *used, const char **reason)
 {
+    if (UNLIKELY(size == 0)) {
+        *used = 0; /* and the window may be NULL */
+        return RDB_MORE;
+    }
     if (walk->skip > size) {
         walk->skip -= size;
         *used = size;

@@ -10,7 +10,7 @@
 #include "rdb/rdb.h"
 
 #define KEYS 200000u
-#define KEY_BYTES_MAX 1024u
+#define KEY_BYTES_MAX 400u
 
 struct snapshot {
     uint8_t *bytes;

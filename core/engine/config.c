@@ -14,10 +14,8 @@ struct side_options {
     enum option_id password;
     enum option_id password_file;
 };
-static const struct side_options source_options = {OPTION_SOURCE,
-                                                   OPTION_SOURCE_USER,
-                                                   OPTION_SOURCE_PASSWORD,
-                                                   OPTION_SOURCE_PASSWORD_FILE};
+static const struct side_options source_options = {
+    OPTION_SOURCE, OPTION_SOURCE_USER, OPTION_SOURCE_PASSWORD, OPTION_SOURCE_PASSWORD_FILE};
 static const struct side_options destination_options = {OPTION_DESTINATION,
                                                         OPTION_DESTINATION_USER,
                                                         OPTION_DESTINATION_PASSWORD,
@@ -53,17 +51,18 @@ struct credentials {
 };
 
 /* "password", or "user:password" when no user option says that all of it is the password. */
-static bool credentials_split(const char *shown,
-                              const char *text,
-                              struct credentials *out,
-                              struct syn_err *err)
+static bool
+credentials_split(const char *shown, const char *text, struct credentials *out, struct syn_err *err)
 {
     const char *colon = out->user[0] == '\0' ? strchr(text, ':') : NULL;
     const char *password = colon != NULL ? colon + 1 : text;
     size_t user_size = colon != NULL ? (size_t)(colon - text) : 0;
     size_t size = strlen(password);
     if (user_size >= sizeof(out->user) || size >= sizeof(out->password)) {
-        return ERR(err, SYN_CODE_CONFIG, "%s: the %s is longer than %zu bytes", shown,
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "%s: the %s is longer than %zu bytes",
+                   shown,
                    user_size >= sizeof(out->user) ? "user" : "password",
                    user_size >= sizeof(out->user) ? sizeof(out->user) - 1
                                                   : sizeof(out->password) - 1);
@@ -143,10 +142,14 @@ static bool side_build(const struct syn_config *from,
     const struct syn_option *option = option_at(options->uri);
     const char *text = from->text[options->uri];
     if (text == NULL) {
-        return ERR(err, SYN_CODE_CONFIG,
+        return ERR(err,
+                   SYN_CODE_CONFIG,
                    "%s: not given; set it as an argument or --%s URI, in %s, or as %s: in the "
                    "configuration file",
-                   option->name, option->name, option->env, option->name);
+                   option->name,
+                   option->name,
+                   option->env,
+                   option->name);
     }
     struct credentials credentials;
     bool ok = uri_parse(option->name, text, uri, err) &&
@@ -171,8 +174,11 @@ static bool db_check_overlap(const uint16_t *map, struct syn_err *err)
         }
         ASSERT(to < CONFIG_DB_MAX);
         if (source_of[to] != CONFIG_DB_NONE) {
-            return ERR(err, SYN_CODE_CONFIG,
-                       "db-map: databases %u and %u would both be written to %u", source_of[to], db,
+            return ERR(err,
+                       SYN_CODE_CONFIG,
+                       "db-map: databases %u and %u would both be written to %u",
+                       source_of[to],
+                       db,
                        to);
         }
         source_of[to] = (uint16_t)db;
@@ -204,7 +210,10 @@ static bool db_rules_build(const struct syn_config *from,
     for (unsigned db = 0; db < CONFIG_DB_MAX; db++) {
         bool is_mapped = out->db_map[db] != CONFIG_DB_NONE;
         if (has_list && is_mapped && !selected[db]) {
-            return ERR(err, SYN_CODE_CONFIG, "db-map: database %u is not selected by %s", db,
+            return ERR(err,
+                       SYN_CODE_CONFIG,
+                       "db-map: database %u is not selected by %s",
+                       db,
                        list != NULL ? "db" : "the source URI");
         }
         if (selected[db] && !is_mapped) {
@@ -224,7 +233,8 @@ static bool db_destination_build(const struct syn_config *from,
         return true;
     }
     if (from->text[OPTION_DB_MAP] != NULL) {
-        return ERR(err, SYN_CODE_CONFIG,
+        return ERR(err,
+                   SYN_CODE_CONFIG,
                    "destination: /%u in the URI and db-map contradict each other: leave one out",
                    destination->db);
     }
@@ -237,10 +247,13 @@ static bool db_destination_build(const struct syn_config *from,
         }
     }
     if (count != 1) {
-        return ERR(err, SYN_CODE_CONFIG,
+        return ERR(err,
+                   SYN_CODE_CONFIG,
                    "destination: /%u in the URI needs exactly one source database, and %s "
                    "selected: name one (--db N), or say where each goes (--db-map 0:%u)",
-                   destination->db, count == 0 ? "all are" : "several are", destination->db);
+                   destination->db,
+                   count == 0 ? "all are" : "several are",
+                   destination->db);
     }
     out->db_map[only] = (uint16_t)destination->db;
     return true;
@@ -251,7 +264,8 @@ static bool mode_build(const struct syn_config *from, struct config *out, struct
     bool once = is_set(from, OPTION_ONCE);
     bool snapshot_only = is_set(from, OPTION_SNAPSHOT_ONLY);
     if (once && snapshot_only) {
-        return ERR(err, SYN_CODE_CONFIG,
+        return ERR(err,
+                   SYN_CODE_CONFIG,
                    "once and snapshot-only exclude each other: once also takes what is written "
                    "while the snapshot is copied");
     }
@@ -270,8 +284,7 @@ static bool mode_build(const struct syn_config *from, struct config *out, struct
 static void numbers_build(const struct syn_config *from, struct config *out)
 {
     /* The choices are listed in the order of the enums. */
-    static const enum io_backend backends[] = {
-        IO_BACKEND_AUTO, IO_BACKEND_URING, IO_BACKEND_EPOLL};
+    static const enum io_backend backends[] = {IO_BACKEND_AUTO, IO_BACKEND_URING, IO_BACKEND_EPOLL};
     static const enum nonempty_policy policies[] = {NONEMPTY_STOP, NONEMPTY_OVERWRITE};
     out->io = backends[number_of(from, OPTION_IO)];
     out->on_nonempty = policies[number_of(from, OPTION_ON_NONEMPTY)];

@@ -114,8 +114,12 @@ bool syn_config_set(struct syn_config *config,
     unsigned id = option_find(name);
     if (id == OPTION_INDEX_NONE) {
         const char *nearest = option_nearest(name);
-        return ERR(err, SYN_CODE_CONFIG, "unknown option %.40s%s%s%s", name,
-                   nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "",
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "unknown option %.40s%s%s%s",
+                   name,
+                   nearest != NULL ? "; did you mean " : "",
+                   nearest != NULL ? nearest : "",
                    nearest != NULL ? "?" : "");
     }
     return config_set(config, (enum option_id)id, name, value, err);

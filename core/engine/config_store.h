@@ -37,7 +37,7 @@ MUST_CHECK bool config_read_file(const char *what,
                                  size_t *size,
                                  struct syn_err *err);
 
-#define CONFIG_FILE_MAX (1u << 20)  /* bytes of a configuration */
+#define CONFIG_FILE_MAX (1u << 20) /* bytes of a configuration */
 #define PASSWORD_FILE_MAX (4u << 10)
 
 #endif

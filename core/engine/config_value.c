@@ -11,9 +11,15 @@ struct unit {
     int64_t factor;
 };
 
-static const struct unit size_units[] = {
-    {"", 1}, {"b", 1}, {"k", 1 << 10}, {"kb", 1 << 10}, {"m", 1 << 20}, {"mb", 1 << 20},
-    {"g", 1 << 30}, {"gb", 1 << 30}, {NULL, 0}};
+static const struct unit size_units[] = {{"", 1},
+                                         {"b", 1},
+                                         {"k", 1 << 10},
+                                         {"kb", 1 << 10},
+                                         {"m", 1 << 20},
+                                         {"mb", 1 << 20},
+                                         {"g", 1 << 30},
+                                         {"gb", 1 << 30},
+                                         {NULL, 0}};
 static const struct unit duration_units[] = {
     {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {NULL, 0}};
 
@@ -49,8 +55,8 @@ static bool read_flag(const char *shown, const char *value, int64_t *number, str
         }
     }
     char quoted[64];
-    return ERR(err, SYN_CODE_CONFIG, "%s: %s is not allowed (true, false)", shown,
-               quote(value, quoted));
+    return ERR(
+        err, SYN_CODE_CONFIG, "%s: %s is not allowed (true, false)", shown, quote(value, quoted));
 }
 
 static bool read_choice(const struct syn_option *option,
@@ -69,15 +75,19 @@ static bool read_choice(const struct syn_option *option,
             *number = index;
             return true;
         }
-        int wrote = snprintf(allowed + used, sizeof(allowed) - used, "%s%.*s",
-                             used > 0 ? ", " : "", (int)length, at);
+        int wrote = snprintf(allowed + used,
+                             sizeof(allowed) - used,
+                             "%s%.*s",
+                             used > 0 ? ", " : "",
+                             (int)length,
+                             at);
         ASSERT(wrote > 0 && (size_t)wrote < sizeof(allowed) - used);
         used += (size_t)wrote;
         at += length + (at[length] == '|');
     }
     char quoted[64];
-    return ERR(err, SYN_CODE_CONFIG, "%s: %s is not allowed (%s)", shown, quote(value, quoted),
-               allowed);
+    return ERR(
+        err, SYN_CODE_CONFIG, "%s: %s is not allowed (%s)", shown, quote(value, quoted), allowed);
 }
 
 /* Digits and a unit; false when it is not written so or does not fit. */
@@ -144,12 +154,23 @@ static bool read_number(const struct syn_option *option,
     if (is_zero) {
         read = 0;
     } else if (!read_quantity(value, units, &read)) {
-        return ERR(err, SYN_CODE_CONFIG, "%s: %s is not %s from %s to %s", shown,
-                   quote(value, quoted), form, low, high);
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "%s: %s is not %s from %s to %s",
+                   shown,
+                   quote(value, quoted),
+                   form,
+                   low,
+                   high);
     }
     if (read < option->min || read > option->max) {
-        return ERR(err, SYN_CODE_CONFIG, "%s: %s is out of bounds (%s to %s)", shown,
-                   quote(value, quoted), low, high);
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "%s: %s is out of bounds (%s to %s)",
+                   shown,
+                   quote(value, quoted),
+                   low,
+                   high);
     }
     *number = read;
     return true;
@@ -181,15 +202,16 @@ static bool read_db_number(const char **at, uint64_t *db)
     return true;
 }
 
-static bool db_error(const char *shown,
-                     const char *value,
-                     const char *at,
-                     const char *form,
-                     struct syn_err *err)
+static bool db_error(
+    const char *shown, const char *value, const char *at, const char *form, struct syn_err *err)
 {
-    return ERR(err, SYN_CODE_CONFIG,
-               "%s: not a list of databases (0 to %d) at position %zu; write it like %s", shown,
-               CONFIG_DB_MAX - 1, (size_t)(at - value) + 1, form);
+    return ERR(err,
+               SYN_CODE_CONFIG,
+               "%s: not a list of databases (0 to %d) at position %zu; write it like %s",
+               shown,
+               CONFIG_DB_MAX - 1,
+               (size_t)(at - value) + 1,
+               form);
 }
 
 bool option_read_db(const char *shown, const char *value, bool *selected, struct syn_err *err)
@@ -210,7 +232,10 @@ bool option_read_db(const char *shown, const char *value, bool *selected, struct
             }
         }
         if (last < first) {
-            return ERR(err, SYN_CODE_CONFIG, "%s: the range at position %zu runs backwards", shown,
+            return ERR(err,
+                       SYN_CODE_CONFIG,
+                       "%s: the range at position %zu runs backwards",
+                       shown,
                        (size_t)(start - value) + 1);
         }
         for (uint64_t db = first; db <= last; db++) {
@@ -243,7 +268,10 @@ bool option_read_db_map(const char *shown, const char *value, uint16_t *map, str
             return db_error(shown, value, at, "1:2,3:0", err);
         }
         if (map[from] != CONFIG_DB_NONE) {
-            return ERR(err, SYN_CODE_CONFIG, "%s: database %llu is mapped twice", shown,
+            return ERR(err,
+                       SYN_CODE_CONFIG,
+                       "%s: database %llu is mapped twice",
+                       shown,
                        (unsigned long long)from);
         }
         map[from] = (uint16_t)to;

@@ -18,16 +18,6 @@
 #include "core/engine/config_store.h"
 #include "core/engine/uri.h"
 
-enum side_field {
-    SIDE_URI,
-    SIDE_HOSTS,
-    SIDE_USER,
-    SIDE_PASSWORD,
-    SIDE_PASSWORD_FILE,
-    SIDE_PASSWORD_ENV,
-    SIDE_FIELD_COUNT,
-};
-
 static const char *const side_names[SIDE_FIELD_COUNT] = {
     "uri", "hosts", "user", "password", "password_file", "password_env"};
 
@@ -37,35 +27,25 @@ struct yaml_side {
     uint32_t host_count;
 };
 
+const char *const yaml_sides[2] = {"source", "destination"};
+
 struct yaml_top {
     char *text[OPTION_COUNT];
     struct yaml_side *side[2]; /* source, destination: when it is a mapping */
 };
 
-static const enum option_id side_options[2][SIDE_FIELD_COUNT] = {
-    {OPTION_SOURCE, OPTION_SOURCE, OPTION_SOURCE_USER, OPTION_SOURCE_PASSWORD,
-     OPTION_SOURCE_PASSWORD_FILE, OPTION_SOURCE_PASSWORD},
-    {OPTION_DESTINATION, OPTION_DESTINATION, OPTION_DESTINATION_USER, OPTION_DESTINATION_PASSWORD,
-     OPTION_DESTINATION_PASSWORD_FILE, OPTION_DESTINATION_PASSWORD}};
-
-struct schema {
-    bool side_is_text[2];
-    char names[OPTION_COUNT][OPTION_NAME_MAX];
-    cyaml_schema_field_t top[OPTION_COUNT + 1];
-    cyaml_schema_field_t side[2][SIDE_FIELD_COUNT + 1];
-    cyaml_schema_value_t host;
-    cyaml_schema_value_t root;
-};
-
-/* One file on its way in. */
-struct loader {
-    const char *origin;
-    const char *text;
-    size_t size;
-    struct schema schema;
-    struct yaml_log log;
-    struct syn_err *err;
-};
+static const enum option_id side_options[2][SIDE_FIELD_COUNT] = {{OPTION_SOURCE,
+                                                                  OPTION_SOURCE,
+                                                                  OPTION_SOURCE_USER,
+                                                                  OPTION_SOURCE_PASSWORD,
+                                                                  OPTION_SOURCE_PASSWORD_FILE,
+                                                                  OPTION_SOURCE_PASSWORD},
+                                                                 {OPTION_DESTINATION,
+                                                                  OPTION_DESTINATION,
+                                                                  OPTION_DESTINATION_USER,
+                                                                  OPTION_DESTINATION_PASSWORD,
+                                                                  OPTION_DESTINATION_PASSWORD_FILE,
+                                                                  OPTION_DESTINATION_PASSWORD}};
 
 static void *loader_mem(void *arg, void *p, size_t size)
 {
@@ -98,11 +78,10 @@ static cyaml_schema_value_t text_value(void)
 static void side_schema(struct schema *schema, unsigned side)
 {
     for (unsigned i = 0; i < SIDE_FIELD_COUNT; i++) {
-        schema->side[side][i] =
-            (cyaml_schema_field_t){.key = side_names[i],
-                                   .data_offset = (uint32_t)(offsetof(struct yaml_side, text) +
-                                                             i * sizeof(char *)),
-                                   .value = text_value()};
+        schema->side[side][i] = (cyaml_schema_field_t){
+            .key = side_names[i],
+            .data_offset = (uint32_t)(offsetof(struct yaml_side, text) + i * sizeof(char *)),
+            .value = text_value()};
     }
     schema->side[side][SIDE_HOSTS] =
         (cyaml_schema_field_t)CYAML_FIELD_SEQUENCE_COUNT("hosts",
@@ -122,8 +101,8 @@ static void schema_build(struct schema *schema)
     size_t count;
     const struct syn_option *table = syn_options(&count);
     unsigned used = 0;
-    schema->host = (cyaml_schema_value_t){
-        CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
+    schema->host =
+        (cyaml_schema_value_t){CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
     for (unsigned i = 0; i < count; i++) {
         if (table[i].env == NULL) {
             continue; /* only on the command line */
@@ -156,161 +135,6 @@ static void schema_build(struct schema *schema)
 }
 _Static_assert(OPTION_SOURCE == 0 && OPTION_DESTINATION == 1, "schema_build relies on it");
 
-/* ---- errors ---- */
-
-static const char *const shown_sides[2] = {"source", "destination"};
-
-/* ", "-separated names of what a mapping takes, cut where the message is full. */
-static void list_fields(const cyaml_schema_field_t *fields, char *out, size_t out_size)
-{
-    size_t used = 0;
-    out[0] = '\0';
-    for (; fields->key != NULL; fields++) {
-        int wrote = snprintf(
-            out + used, out_size - used, "%s%s", used > 0 ? ", " : "", fields->key);
-        if (wrote < 0 || (size_t)wrote >= out_size - used) {
-            out[used] = '\0';
-            return;
-        }
-        used += (size_t)wrote;
-    }
-}
-
-static const char *nearest_field(const cyaml_schema_field_t *fields, const char *key)
-{
-    const char *best = NULL;
-    unsigned best_distance = suggest_limit(key) + 1;
-    for (; fields->key != NULL; fields++) {
-        unsigned distance = suggest_distance(key, fields->key);
-        if (distance < best_distance) {
-            best_distance = distance;
-            best = fields->key;
-        }
-    }
-    return best;
-}
-
-static const cyaml_schema_field_t *fields_of(const struct loader *loader)
-{
-    const struct yaml_log *log = &loader->log;
-    const char *parent = log->depth > 0 ? log->path[log->depth - 1] : "";
-    for (unsigned side = 0; side < 2; side++) {
-        if (strcmp(parent, shown_sides[side]) == 0) {
-            return loader->schema.side[side];
-        }
-    }
-    return loader->schema.top;
-}
-
-static bool error_unknown(const struct loader *loader)
-{
-    const struct yaml_log *log = &loader->log;
-    const cyaml_schema_field_t *fields = fields_of(loader);
-    const char *nearest = nearest_field(fields, log->key);
-    bool leads_line;
-    unsigned line = yaml_key_line(log, loader->text, loader->size, log->key, &leads_line);
-    char allowed[300];
-    list_fields(fields, allowed, sizeof(allowed));
-    /* In {password: a,b} the "field" b is a piece of the password: quote only what is a key. */
-    if (nearest == NULL && !leads_line) {
-        return ERR(loader->err, SYN_CODE_CONFIG, "%.100s:%u: unknown field (allowed: %s)",
-                   loader->origin, line, allowed);
-    }
-    if (nearest != NULL) {
-        return ERR(loader->err, SYN_CODE_CONFIG,
-                   "%.100s:%u: unknown field \"%s\"; did you mean %s? (allowed: %s)",
-                   loader->origin, line, log->key, nearest, allowed);
-    }
-    return ERR(loader->err, SYN_CODE_CONFIG, "%.100s:%u: unknown field \"%s\" (allowed: %s)",
-               loader->origin, line, log->key, allowed);
-}
-
-static bool error_repeated(const struct loader *loader)
-{
-    bool leads_line;
-    unsigned line =
-        yaml_key_line(&loader->log, loader->text, loader->size, loader->log.key, &leads_line);
-    return ERR(loader->err, SYN_CODE_CONFIG, "%.100s:%u: %s: given twice", loader->origin, line,
-               loader->log.key);
-}
-
-/* "source.hosts" from the backtrace. */
-static void shown_path(const struct yaml_log *log, char *out, size_t out_size)
-{
-    size_t used = 0;
-    out[0] = '\0';
-    for (unsigned i = log->depth; i-- > 0;) {
-        int wrote =
-            snprintf(out + used, out_size - used, "%s%s", used > 0 ? "." : "", log->path[i]);
-        if (wrote < 0 || (size_t)wrote >= out_size - used) {
-            return;
-        }
-        used += (size_t)wrote;
-    }
-}
-
-static bool error_kind(const struct loader *loader)
-{
-    const struct yaml_log *log = &loader->log;
-    char path[2 * YAML_NAME_MAX];
-    shown_path(log, path, sizeof(path));
-    unsigned line = log->line > 0 ? log->line : 1;
-    const char *inner = log->depth > 0 ? log->path[0] : "";
-    if (log->depth == 0) {
-        return ERR(loader->err, SYN_CODE_CONFIG,
-                   "%.100s:%u: not a mapping of fields to values, such as \"source: host:port\"",
-                   loader->origin, line);
-    }
-    const char *form = "one value";
-    if (strcmp(inner, "hosts") == 0) {
-        form = "a list of host:port";
-    } else if (log->depth == 1 && (strcmp(inner, "source") == 0 ||
-                                   strcmp(inner, "destination") == 0)) {
-        form = "a URI, or a mapping of uri, hosts, user, password, password_file, password_env";
-    }
-    return ERR(loader->err, SYN_CODE_CONFIG, "%.100s:%u: %s: has to be %s", loader->origin, line,
-               path, form);
-}
-
-static bool error_load(const struct loader *loader, cyaml_err_t code)
-{
-    const struct yaml_log *log = &loader->log;
-    unsigned line = log->line > 0 ? log->line : 1;
-    switch (code) {
-    case CYAML_ERR_OOM:
-        return ERR(loader->err, SYN_CODE_MEMORY, "%.100s: no memory to read it", loader->origin);
-    case CYAML_ERR_INVALID_KEY:
-        return error_unknown(loader);
-    case CYAML_ERR_INVALID_VALUE:
-        return error_kind(loader);
-    case CYAML_ERR_SEQUENCE_ENTRIES_MIN: {
-        char path[2 * YAML_NAME_MAX];
-        shown_path(log, path, sizeof(path));
-        return ERR(loader->err, SYN_CODE_CONFIG, "%.100s:%u: %s: the list is empty",
-                   loader->origin, line, path);
-    }
-    case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
-        return ERR(loader->err, SYN_CODE_CONFIG, "%.100s:%u: hosts: more than %d",
-                   loader->origin, line, CONFIG_HOSTS_MAX);
-    case CYAML_ERR_ALIAS:
-        return ERR(loader->err, SYN_CODE_CONFIG,
-                   "%.100s:%u: aliases (*name) are not supported: write the value out",
-                   loader->origin, line);
-    case CYAML_ERR_LIBYAML_PARSER:
-        return ERR(loader->err, SYN_CODE_CONFIG,
-                   "%.100s:%u: not valid YAML or JSON at or after this line: %s", loader->origin,
-                   line, log->problem[0] != '\0' ? log->problem : "syntax error");
-    default:
-        break;
-    }
-    if (log->key[0] != '\0') {
-        return error_repeated(loader);
-    }
-    return ERR(loader->err, SYN_CODE_CONFIG,
-               "%.100s:%u: not a mapping of fields to values (%s)", loader->origin, line,
-               cyaml_strerror(code));
-}
-
 /* ---- loading ---- */
 
 static cyaml_err_t loader_run(struct loader *loader, struct yaml_top **top)
@@ -341,7 +165,7 @@ static bool loader_turn_side(struct loader *loader, cyaml_err_t code)
         return false;
     }
     for (unsigned side = 0; side < 2; side++) {
-        if (strcmp(log->path[0], shown_sides[side]) == 0 && !loader->schema.side_is_text[side]) {
+        if (strcmp(log->path[0], yaml_sides[side]) == 0 && !loader->schema.side_is_text[side]) {
             loader->schema.side_is_text[side] = true;
             return true;
         }
@@ -357,12 +181,13 @@ static bool loader_load(struct loader *loader, struct yaml_top **top)
         code = loader_run(loader, top);
     } while (loader_turn_side(loader, code));
     if (code != CYAML_OK) {
-        return error_load(loader, code);
+        return yaml_error(loader, code);
     }
     if (loader->log.more_documents) {
         loader_free(loader, *top);
         *top = NULL;
-        return ERR(loader->err, SYN_CODE_CONFIG,
+        return ERR(loader->err,
+                   SYN_CODE_CONFIG,
                    "%.100s: more than one YAML document (---): only one is allowed",
                    loader->origin);
     }
@@ -429,14 +254,14 @@ static bool take_hosts(struct loader *loader,
 {
     cyaml_schema_field_t *field = &loader->schema.side[side][SIDE_HOSTS];
     char shown[40];
-    snprintf(shown, sizeof(shown), "%s.hosts", shown_sides[side]);
+    snprintf(shown, sizeof(shown), "%s.hosts", yaml_sides[side]);
     size_t size = 0;
     for (uint32_t i = 0; i < from->host_count; i++) {
         const char *host = from->hosts[i];
-        bool ok = strchr(host, ',') != NULL
-                      ? ERR(loader->err, SYN_CODE_CONFIG,
-                            "%s: ',' in an entry: one host for each", shown)
-                      : uri_check(shown, host, loader->err);
+        bool ok =
+            strchr(host, ',') != NULL
+                ? ERR(loader->err, SYN_CODE_CONFIG, "%s: ',' in an entry: one host for each", shown)
+                : uri_check(shown, host, loader->err);
         if (!ok) {
             field->value.sequence.max = i; /* refused at exactly this entry */
             return error_place(loader);
@@ -461,15 +286,15 @@ static bool take_hosts(struct loader *loader,
     return ok || error_at_field(loader, field);
 }
 
-static bool
-check_side(struct loader *loader, unsigned side, const struct yaml_side *from)
+static bool check_side(struct loader *loader, unsigned side, const struct yaml_side *from)
 {
     cyaml_schema_field_t *fields = loader->schema.side[side];
     if (from->hosts != NULL && from->text[SIDE_URI] != NULL) {
-        (void)ERR(loader->err, SYN_CODE_CONFIG,
+        (void)ERR(loader->err,
+                  SYN_CODE_CONFIG,
                   "%s.hosts: uri and hosts exclude each other (a URI takes several hosts, "
                   "separated by commas)",
-                  shown_sides[side]);
+                  yaml_sides[side]);
         return error_at_field(loader, &fields[SIDE_HOSTS]);
     }
     unsigned first = SIDE_FIELD_COUNT;
@@ -478,8 +303,12 @@ check_side(struct loader *loader, unsigned side, const struct yaml_side *from)
             continue;
         }
         if (first != SIDE_FIELD_COUNT) {
-            (void)ERR(loader->err, SYN_CODE_CONFIG, "%s.%s: %s is given as well: one of them",
-                      shown_sides[side], side_names[i], side_names[first]);
+            (void)ERR(loader->err,
+                      SYN_CODE_CONFIG,
+                      "%s.%s: %s is given as well: one of them",
+                      yaml_sides[side],
+                      side_names[i],
+                      side_names[first]);
             return error_at_field(loader, &fields[i]);
         }
         first = i;
@@ -494,24 +323,24 @@ static bool take_side_field(struct loader *loader,
                             struct syn_config *to)
 {
     char shown[40];
-    snprintf(shown, sizeof(shown), "%s.%s", shown_sides[side], side_names[i]);
+    snprintf(shown, sizeof(shown), "%s.%s", yaml_sides[side], side_names[i]);
     bool ok = true;
     if (i == SIDE_PASSWORD_ENV) {
         value = getenv(value);
         if (value == NULL || *value == '\0') {
             /* Its name is not printed: people put the password itself there. */
-            ok = ERR(loader->err, SYN_CODE_CONFIG,
-                     "%s: there is no environment variable of that name", shown);
+            ok = ERR(loader->err,
+                     SYN_CODE_CONFIG,
+                     "%s: there is no environment variable of that name",
+                     shown);
         }
     }
     return (ok && config_set(to, side_options[side][i], shown, value, loader->err)) ||
            error_at_field(loader, &loader->schema.side[side][i]);
 }
 
-static bool take_side(struct loader *loader,
-                      unsigned side,
-                      const struct yaml_side *from,
-                      struct syn_config *to)
+static bool
+take_side(struct loader *loader, unsigned side, const struct yaml_side *from, struct syn_config *to)
 {
     if (from == NULL) {
         return true;
@@ -550,8 +379,7 @@ static bool loader_take(struct loader *loader, struct yaml_top *top, struct syn_
     if (!config_copy(config, &next, loader->err)) {
         return false;
     }
-    bool ok = take_options(loader, top, &next) &&
-              take_side(loader, 0, top->side[0], &next) &&
+    bool ok = take_options(loader, top, &next) && take_side(loader, 0, top->side[0], &next) &&
               take_side(loader, 1, top->side[1], &next);
     if (ok) {
         config_take(config, &next);

@@ -12,19 +12,19 @@
 
 #include <cyaml/cyaml.h>
 
-#include "core/base/err.h"
+#include "core/engine/config_store.h"
 
 #define YAML_DEPTH_MAX 4
 #define YAML_NAME_MAX 64
 
 struct yaml_log {
-    char key[YAML_NAME_MAX];                   /* an unknown or repeated key; empty: none   */
-    char path[YAML_DEPTH_MAX][YAML_NAME_MAX];  /* fields of the backtrace, innermost first  */
+    char key[YAML_NAME_MAX];                  /* an unknown or repeated key; empty: none   */
+    char path[YAML_DEPTH_MAX][YAML_NAME_MAX]; /* fields of the backtrace, innermost first  */
     unsigned depth;
     unsigned line; /* innermost, from 1; 0: not told                                        */
     unsigned column;
-    char problem[120];    /* the parser's words, which quote nothing                        */
-    bool more_documents;  /* a second document was left out                                 */
+    char problem[120];   /* the parser's words, which quote nothing                        */
+    bool more_documents; /* a second document was left out                                 */
 };
 
 /* A cyaml_log_fn_t; `arg` is a struct yaml_log. */
@@ -32,10 +32,43 @@ void yaml_log_line(cyaml_log_t level, void *arg, const char *format, va_list arg
 
 /* The line of `key:` at or after the logged place, which is the event before the key; the logged
  * line when it is not found. *leads_line: nothing but punctuation stands before it on its line. */
-unsigned yaml_key_line(const struct yaml_log *log,
-                       const char *text,
-                       size_t size,
-                       const char *key,
-                       bool *leads_line);
+unsigned yaml_key_line(
+    const struct yaml_log *log, const char *text, size_t size, const char *key, bool *leads_line);
+
+/* Fields of a side that is a mapping. */
+enum side_field {
+    SIDE_URI,
+    SIDE_HOSTS,
+    SIDE_USER,
+    SIDE_PASSWORD,
+    SIDE_PASSWORD_FILE,
+    SIDE_PASSWORD_ENV,
+    SIDE_FIELD_COUNT,
+};
+
+/* Built from the table of options. */
+struct schema {
+    bool side_is_text[2];
+    char names[OPTION_COUNT][OPTION_NAME_MAX];
+    cyaml_schema_field_t top[OPTION_COUNT + 1];
+    cyaml_schema_field_t side[2][SIDE_FIELD_COUNT + 1];
+    cyaml_schema_value_t host;
+    cyaml_schema_value_t root;
+};
+
+/* One file on its way in. */
+struct loader {
+    const char *origin;
+    const char *text;
+    size_t size;
+    struct schema schema;
+    struct yaml_log log;
+    struct syn_err *err;
+};
+
+extern const char *const yaml_sides[2]; /* "source", "destination" */
+
+/* The error of a load that ended with `code`, from the log; false. */
+MUST_CHECK bool yaml_error(const struct loader *loader, cyaml_err_t code);
 
 #endif

@@ -1,4 +1,4 @@
-/* libcyaml's log, read for the place of a mistake. */
+/* What is wrong with a text that libcyaml refuses: its log, read for the place, as one sentence. */
 #include "core/engine/config_yaml.h"
 
 #include <ctype.h>
@@ -95,11 +95,8 @@ static bool leads_its_line(const char *text, const char *at)
     return true;
 }
 
-unsigned yaml_key_line(const struct yaml_log *log,
-                       const char *text,
-                       size_t size,
-                       const char *key,
-                       bool *leads_line)
+unsigned yaml_key_line(
+    const struct yaml_log *log, const char *text, size_t size, const char *key, bool *leads_line)
 {
     const char *end = text + size;
     const char *at = text;
@@ -130,4 +127,198 @@ unsigned yaml_key_line(const struct yaml_log *log,
         return line;
     }
     return log->line > 0 ? log->line : 1;
+}
+
+/* ---- the sentence ---- */
+
+/* ", "-separated names of what a mapping takes, cut where the message is full. */
+static void list_fields(const cyaml_schema_field_t *fields, char *out, size_t out_size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (; fields->key != NULL; fields++) {
+        int wrote =
+            snprintf(out + used, out_size - used, "%s%s", used > 0 ? ", " : "", fields->key);
+        if (wrote < 0 || (size_t)wrote >= out_size - used) {
+            out[used] = '\0';
+            return;
+        }
+        used += (size_t)wrote;
+    }
+}
+
+static const char *nearest_field(const cyaml_schema_field_t *fields, const char *key)
+{
+    const char *best = NULL;
+    unsigned best_distance = suggest_limit(key) + 1;
+    for (; fields->key != NULL; fields++) {
+        unsigned distance = suggest_distance(key, fields->key);
+        if (distance < best_distance) {
+            best_distance = distance;
+            best = fields->key;
+        }
+    }
+    return best;
+}
+
+static const cyaml_schema_field_t *fields_of(const struct loader *loader)
+{
+    const struct yaml_log *log = &loader->log;
+    const char *parent = log->depth > 0 ? log->path[log->depth - 1] : "";
+    for (unsigned side = 0; side < 2; side++) {
+        if (strcmp(parent, yaml_sides[side]) == 0) {
+            return loader->schema.side[side];
+        }
+    }
+    return loader->schema.top;
+}
+
+static bool error_unknown(const struct loader *loader)
+{
+    const struct yaml_log *log = &loader->log;
+    const cyaml_schema_field_t *fields = fields_of(loader);
+    const char *nearest = nearest_field(fields, log->key);
+    bool leads_line;
+    unsigned line = yaml_key_line(log, loader->text, loader->size, log->key, &leads_line);
+    char allowed[300];
+    list_fields(fields, allowed, sizeof(allowed));
+    /* In {password: a,b} the "field" b is a piece of the password: quote only what is a key. */
+    if (nearest == NULL && !leads_line) {
+        return ERR(loader->err,
+                   SYN_CODE_CONFIG,
+                   "%.100s:%u: unknown field (allowed: %s)",
+                   loader->origin,
+                   line,
+                   allowed);
+    }
+    if (nearest != NULL) {
+        return ERR(loader->err,
+                   SYN_CODE_CONFIG,
+                   "%.100s:%u: unknown field \"%s\"; did you mean %s? (allowed: %s)",
+                   loader->origin,
+                   line,
+                   log->key,
+                   nearest,
+                   allowed);
+    }
+    return ERR(loader->err,
+               SYN_CODE_CONFIG,
+               "%.100s:%u: unknown field \"%s\" (allowed: %s)",
+               loader->origin,
+               line,
+               log->key,
+               allowed);
+}
+
+static bool error_repeated(const struct loader *loader)
+{
+    bool leads_line;
+    unsigned line =
+        yaml_key_line(&loader->log, loader->text, loader->size, loader->log.key, &leads_line);
+    return ERR(loader->err,
+               SYN_CODE_CONFIG,
+               "%.100s:%u: %s: given twice",
+               loader->origin,
+               line,
+               loader->log.key);
+}
+
+/* "source.hosts" from the backtrace. */
+static void shown_path(const struct yaml_log *log, char *out, size_t out_size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (unsigned i = log->depth; i-- > 0;) {
+        int wrote =
+            snprintf(out + used, out_size - used, "%s%s", used > 0 ? "." : "", log->path[i]);
+        if (wrote < 0 || (size_t)wrote >= out_size - used) {
+            return;
+        }
+        used += (size_t)wrote;
+    }
+}
+
+static bool error_kind(const struct loader *loader)
+{
+    const struct yaml_log *log = &loader->log;
+    char path[2 * YAML_NAME_MAX];
+    shown_path(log, path, sizeof(path));
+    unsigned line = log->line > 0 ? log->line : 1;
+    const char *inner = log->depth > 0 ? log->path[0] : "";
+    if (log->depth == 0) {
+        return ERR(loader->err,
+                   SYN_CODE_CONFIG,
+                   "%.100s:%u: not a mapping of fields to values, such as \"source: host:port\"",
+                   loader->origin,
+                   line);
+    }
+    const char *form = "one value";
+    if (strcmp(inner, "hosts") == 0) {
+        form = "a list of host:port";
+    } else if (log->depth == 1 &&
+               (strcmp(inner, "source") == 0 || strcmp(inner, "destination") == 0)) {
+        form = "a URI, or a mapping of uri, hosts, user, password, password_file, password_env";
+    }
+    return ERR(loader->err,
+               SYN_CODE_CONFIG,
+               "%.100s:%u: %s: has to be %s",
+               loader->origin,
+               line,
+               path,
+               form);
+}
+
+bool yaml_error(const struct loader *loader, cyaml_err_t code)
+{
+    const struct yaml_log *log = &loader->log;
+    unsigned line = log->line > 0 ? log->line : 1;
+    switch (code) {
+    case CYAML_ERR_OOM:
+        return ERR(loader->err, SYN_CODE_MEMORY, "%.100s: no memory to read it", loader->origin);
+    case CYAML_ERR_INVALID_KEY:
+        return error_unknown(loader);
+    case CYAML_ERR_INVALID_VALUE:
+        return error_kind(loader);
+    case CYAML_ERR_SEQUENCE_ENTRIES_MIN: {
+        char path[2 * YAML_NAME_MAX];
+        shown_path(log, path, sizeof(path));
+        return ERR(loader->err,
+                   SYN_CODE_CONFIG,
+                   "%.100s:%u: %s: the list is empty",
+                   loader->origin,
+                   line,
+                   path);
+    }
+    case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
+        return ERR(loader->err,
+                   SYN_CODE_CONFIG,
+                   "%.100s:%u: hosts: more than %d",
+                   loader->origin,
+                   line,
+                   CONFIG_HOSTS_MAX);
+    case CYAML_ERR_ALIAS:
+        return ERR(loader->err,
+                   SYN_CODE_CONFIG,
+                   "%.100s:%u: aliases (*name) are not supported: write the value out",
+                   loader->origin,
+                   line);
+    case CYAML_ERR_LIBYAML_PARSER:
+        return ERR(loader->err,
+                   SYN_CODE_CONFIG,
+                   "%.100s:%u: not valid YAML or JSON at or after this line: %s",
+                   loader->origin,
+                   line,
+                   log->problem[0] != '\0' ? log->problem : "syntax error");
+    default:
+        break;
+    }
+    if (log->key[0] != '\0') {
+        return error_repeated(loader);
+    }
+    return ERR(loader->err,
+               SYN_CODE_CONFIG,
+               "%.100s:%u: not a mapping of fields to values (%s)",
+               loader->origin,
+               line,
+               cyaml_strerror(code));
 }

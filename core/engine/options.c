@@ -10,7 +10,7 @@
 #define MIB (INT64_C(1) << 20)
 
 #define PASSWORD_HELP                                                                              \
-    "either the password or user:password. Other users of the machine can read a command line: "  \
+    "either the password or user:password. Other users of the machine can read a command line: "   \
     "prefer the environment variable or the file."
 
 /* The bounds keep mistakes out ("500" meant as milliseconds, memory that cannot hold one chunk per

@@ -49,14 +49,15 @@ enum option_id {
     OPTION_COUNT,
 };
 
-#define OPTION_NAME_MAX 40        /* with the terminator                                   */
-#define OPTION_VALUE_MAX 65536    /* bytes of one value; more is an error                  */
+#define OPTION_NAME_MAX 40     /* with the terminator                                   */
+#define OPTION_VALUE_MAX 65536 /* bytes of one value; more is an error                  */
 #define OPTION_INDEX_NONE UINT_MAX
 
 /* The index in the table, OPTION_INDEX_NONE when there is none of that name ('_' and '-' are
  * different letters here). */
 unsigned option_find(const char *name);
-/* The option whose name is nearest to a mistyped one ('_' counts as '-'), NULL when none is near. */
+/* The option whose name is nearest to a mistyped one ('_' counts as '-'), NULL when none is near.
+ */
 const char *option_nearest(const char *name);
 /* Changes needed to make one word of the other: for suggestions. At most SUGGEST_WORD_MAX letters
  * of each are looked at. */

@@ -119,14 +119,15 @@ static bool empty_check(const struct config *config,
     if (keys == 0 || config->on_nonempty == NONEMPTY_OVERWRITE) {
         return true;
     }
-    return ERR(err,
-               SYN_CODE_PRECHECK,
-               "the destination is not empty: %llu keys (%s%s); a full copy would overwrite keys of "
-               "the same name and leave the others. Empty it (FLUSHALL), or accept this with "
-               "--on-nonempty overwrite",
-               (unsigned long long)keys,
-               list,
-               servers > 1 && used == 0 ? "on several servers" : "");
+    return ERR(
+        err,
+        SYN_CODE_PRECHECK,
+        "the destination is not empty: %llu keys (%s%s); a full copy would overwrite keys of "
+        "the same name and leave the others. Empty it (FLUSHALL), or accept this with "
+        "--on-nonempty overwrite",
+        (unsigned long long)keys,
+        list,
+        servers > 1 && used == 0 ? "on several servers" : "");
 }
 
 /* ---- databases ---- */
@@ -242,8 +243,7 @@ static bool databases_check(const struct config *config,
         return false;
     }
     for (uint32_t i = 0; i < source->shard_count; i++) {
-        if (!server_databases_check(
-                config, &source->shards[i].server, destination, limit, err)) {
+        if (!server_databases_check(config, &source->shards[i].server, destination, limit, err)) {
             return false;
         }
     }

@@ -14,8 +14,8 @@
 #define ARGUMENTS_MAX 6
 
 struct probe {
-    const char *name;       /* as in GRANT advice: "psync" */
-    const char *categories; /* of 6.0's ACL CAT */
+    const char *name;                /* as in GRANT advice: "psync" */
+    const char *categories;          /* of 6.0's ACL CAT */
     const char *argv[ARGUMENTS_MAX]; /* a form with the right number of arguments */
 };
 
@@ -78,10 +78,8 @@ bool acl_rules_allow(const char *rules, const char *command, const char *categor
 }
 
 /* The name of the account on this connection. False with err: the connection broke. */
-static bool account_name(struct control *control,
-                         char name[static 128],
-                         bool *is_told,
-                         struct syn_err *err)
+static bool
+account_name(struct control *control, char name[static 128], bool *is_told, struct syn_err *err)
 {
     *is_told = false;
     const char *user = control->endpoint.password[0] != '\0' ? control->endpoint.user : "";

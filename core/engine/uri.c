@@ -30,8 +30,12 @@ struct span {
 
 static bool fail(const struct parser *parser, const char *at, const char *what)
 {
-    return ERR(parser->err, SYN_CODE_CONFIG, "%s: %s at position %zu; " ACCEPTED, parser->shown,
-               what, (size_t)(at - parser->text) + 1);
+    return ERR(parser->err,
+               SYN_CODE_CONFIG,
+               "%s: %s at position %zu; " ACCEPTED,
+               parser->shown,
+               what,
+               (size_t)(at - parser->text) + 1);
 }
 
 static int hex_digit(char c)
@@ -57,8 +61,10 @@ static bool decode(const struct parser *parser,
             int high = at + 1 < from.end ? hex_digit(at[1]) : -1;
             int low = at + 2 < from.end ? hex_digit(at[2]) : -1;
             if (high < 0 || low < 0 || (high == 0 && low == 0)) {
-                return fail(parser, at, "'%' is not followed by two hexadecimal digits "
-                                        "(write a '%' itself as %25)");
+                return fail(parser,
+                            at,
+                            "'%' is not followed by two hexadecimal digits "
+                            "(write a '%' itself as %25)");
             }
             c = (char)(high << 4 | low);
             at += 2;
@@ -76,14 +82,21 @@ static bool parse_userinfo(const struct parser *parser, struct span from, struct
 {
     const char *colon = memchr(from.at, ':', (size_t)(from.end - from.at));
     if (colon == NULL) {
-        return fail(parser, from.at,
+        return fail(parser,
+                    from.at,
                     "a name before '@' without ':' could be the user or the password (write "
                     "user:password@, user:@ or :password@)");
     }
-    return decode(parser, (struct span){from.at, colon}, "the user is too long", out->user,
+    return decode(parser,
+                  (struct span){from.at, colon},
+                  "the user is too long",
+                  out->user,
                   sizeof(out->user)) &&
-           decode(parser, (struct span){colon + 1, from.end}, "the password is too long",
-                  out->password, sizeof(out->password));
+           decode(parser,
+                  (struct span){colon + 1, from.end},
+                  "the password is too long",
+                  out->password,
+                  sizeof(out->password));
 }
 
 static bool parse_number(struct span from, uint64_t low, uint64_t high, uint64_t *number)
@@ -155,8 +168,7 @@ static bool parse_place(const struct parser *parser, struct span from, struct en
         return copy_host(parser, from, out);
     }
     if (memchr(colon + 1, ':', (size_t)(from.end - colon - 1)) != NULL) {
-        return fail(parser, from.at,
-                    "more than one ':' (an IPv6 address is written in brackets)");
+        return fail(parser, from.at, "more than one ':' (an IPv6 address is written in brackets)");
     }
     return copy_host(parser, (struct span){from.at, colon}, out) &&
            parse_port(parser, (struct span){colon + 1, from.end}, out);
@@ -185,7 +197,10 @@ static bool parse_path(const struct parser *parser, struct span from, struct end
         return fail(parser, from.at, "a unix socket needs an absolute path");
     }
     out->host[0] = '\0';
-    return decode(parser, from, "the path of the socket is longer than 107 bytes", out->path,
+    return decode(parser,
+                  from,
+                  "the path of the socket is longer than 107 bytes",
+                  out->path,
                   sizeof(out->path));
 }
 
@@ -196,8 +211,12 @@ static bool parse_scheme(struct parser *parser, struct span *item, bool is_first
         const char *name;
         bool is_unix;
         bool is_tls;
-    } schemes[] = {{"redis", false, false}, {"unix", true, false},   {"redis+socket", true, false},
-                   {"rediss", false, true}, {"valkey", false, false}, {"valkeys", false, true}};
+    } schemes[] = {{"redis", false, false},
+                   {"unix", true, false},
+                   {"redis+socket", true, false},
+                   {"rediss", false, true},
+                   {"valkey", false, false},
+                   {"valkeys", false, true}};
     const char *mark = memmem(item->at, (size_t)(item->end - item->at), "://", 3);
     const char *at_sign = memchr(item->at, '@', (size_t)(item->end - item->at));
     if (mark == NULL || (at_sign != NULL && at_sign < mark)) {
@@ -237,7 +256,8 @@ static bool parse_item(struct parser *parser, struct span item)
     const char *at_sign = memrchr(item.at, '@', (size_t)(info_end - item.at));
     if (at_sign != NULL && side->host_count > 0 && start == item.at) {
         /* Else redis://user:12,a:b@host would quietly be a host named user. */
-        return fail(parser, item.at,
+        return fail(parser,
+                    item.at,
                     "'@' in a later host without redis:// before it (a ',' in a password is "
                     "written %2C)");
     }

@@ -20,8 +20,8 @@
 
 #define PROGRESS_EVERY_MS 200
 #define DATABASES_MAX CONFIG_DB_MAX
-/* More looks, spread over half a second, at keys that the source is changing even in the last round:
- * between two writes there is mostly a moment in which both sides are equal. */
+/* More looks, spread over half a second, at keys that the source is changing even in the last
+ * round: between two writes there is mostly a moment in which both sides are equal. */
 #define LAST_LOOKS 25
 #define LAST_LOOKS_EVERY_MS 20
 
@@ -54,11 +54,7 @@ static void report(struct verify *verify,
     }
     struct syn_difference difference = {
         .kind = verdict->difference, .db = db, .key = key, .key_size = key_size};
-    snprintf(difference.detail,
-             sizeof(difference.detail),
-             "%.120s%s",
-             verdict->detail,
-             remark);
+    snprintf(difference.detail, sizeof(difference.detail), "%.120s%s", verdict->detail, remark);
     verify->on_difference(verify->arg, &difference);
 }
 
@@ -96,8 +92,8 @@ static void first_verdict(struct verify *verify,
     }
     if (!verify->is_bound_reached) {
         verify->is_bound_reached = true;
-        log_warning("verification: more than %u keys look different; further ones are reported "
-                    "without being read again",
+        log_warning("verification: %u keys look different and there is no room to remember more; "
+                    "further ones are reported without being read again",
                     verify->suspects->count);
     }
     report(verify, db, key->bytes, key->size, verdict, "; not read again: too many differences");
@@ -214,8 +210,7 @@ static bool scan_source(struct verify *verify, struct syn_err *err)
             }
             if (!verify_side_select(&verify->source, db, err) ||
                 !verify_side_select(&verify->destination, target, err) ||
-                !scan_database(
-                    verify, link, db, &verify->result.keys_source, compare_first, err)) {
+                !scan_database(verify, link, db, &verify->result.keys_source, compare_first, err)) {
                 return false;
             }
         }
@@ -323,9 +318,8 @@ static bool scan_destination(struct verify *verify, struct syn_err *err)
 
 /* ---- rounds ---- */
 
-static bool is_changing(const struct verify *verify,
-                        const struct verdict *before,
-                        const struct verdict *after)
+static bool
+is_changing(const struct verify *verify, const struct verdict *before, const struct verdict *after)
 {
     bool is_absolute = verify->source.has_expiretime && verify->destination.has_expiretime;
     return after->is_unstable || before->source_low != after->source_low ||
@@ -334,9 +328,8 @@ static bool is_changing(const struct verify *verify,
 }
 
 /* A suspect was read again. */
-static void second_verdict(struct verify *verify,
-                           struct suspect *suspect,
-                           const struct verdict *verdict)
+static void
+second_verdict(struct verify *verify, struct suspect *suspect, const struct verdict *verdict)
 {
     if (verdict->kind == VERDICT_DIFFERENT) {
         /* In the last looks two readings are close together: equal ones prove no rest. */

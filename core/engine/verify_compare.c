@@ -158,8 +158,7 @@ static bool sizes_read(struct work *work, uint32_t count)
         const struct verify_key *key = &work->keys[i];
         const char *argv[] = {"MEMORY", "USAGE", key->bytes};
         const size_t sizes[] = {6, 5, key->size};
-        if (at_source &&
-            !control_append(&source_of(work, i)->control, 3, argv, sizes, work->err)) {
+        if (at_source && !control_append(&source_of(work, i)->control, 3, argv, sizes, work->err)) {
             return false;
         }
         if (at_destination &&
@@ -221,9 +220,8 @@ static void type_difference(struct verdict *verdict)
 }
 
 /* What equal values come to, their expiry considered. */
-static void equal_values(const struct verify *verify,
-                         struct verdict *verdict,
-                         enum verdict_kind kind)
+static void
+equal_values(const struct verify *verify, struct verdict *verdict, enum verdict_kind kind)
 {
     verdict_compare_ttl(verify, verdict);
     verdict->kind = kind;
@@ -253,11 +251,8 @@ static bool decide_by_type(const struct verify *verify, struct verdict *verdict,
     return false;
 }
 
-static void payloads_compare(struct work *work,
-                             uint32_t index,
-                             const redisReply *from,
-                             const redisReply *to,
-                             int64_t now)
+static void payloads_compare(
+    struct work *work, uint32_t index, const redisReply *from, const redisReply *to, int64_t now)
 {
     struct verdict *verdict = &work->verdicts[index];
     verdict->source_type = payload_type(from);
@@ -367,9 +362,8 @@ static void contents_compare(struct work *work,
              sizeof(verdict->detail),
              from->is_unstable || to->is_unstable
                  ? "%s: changed while it was read (%llu and %llu %s seen)"
-             : from->count == to->count
-                 ? "%s: other content of the same size (%llu and %llu %s)"
-                 : "%s: %llu at the source, %llu at the destination (%s)",
+             : from->count == to->count ? "%s: other content of the same size (%llu and %llu %s)"
+                                        : "%s: %llu at the source, %llu at the destination (%s)",
              value_type_name(verdict->source_type),
              (unsigned long long)from->count,
              (unsigned long long)to->count,
@@ -503,11 +497,8 @@ static bool types_read(struct work *work,
         if (wanted != NULL && !wanted(work, i)) {
             continue;
         }
-        if (!type_and_expiry_fetch(work,
-                                   source_of(work, i),
-                                   sent_ms,
-                                   &verdict->source_type,
-                                   &verdict->source_at) ||
+        if (!type_and_expiry_fetch(
+                work, source_of(work, i), sent_ms, &verdict->source_type, &verdict->source_at) ||
             !type_and_expiry_fetch(work,
                                    destination_of(work, i),
                                    sent_ms,
@@ -572,8 +563,8 @@ static bool full_compare(struct work *work, uint32_t count)
     if (!is_small && !sizes_read(work, count)) {
         return false;
     }
-    bool has_sizes = is_small || (verify->source.has_memory_usage &&
-                                  verify->destination.has_memory_usage);
+    bool has_sizes =
+        is_small || (verify->source.has_memory_usage && verify->destination.has_memory_usage);
     for (uint32_t first = 0; first < count;) {
         uint32_t end = run_end(work, first, count, has_sizes);
         work->whole_count = 0;

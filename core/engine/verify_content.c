@@ -117,17 +117,13 @@ static void score_add(struct content *content, const redisReply *member, const r
     uint64_t bits;
     _Static_assert(sizeof(bits) == sizeof(value), "a double is hashed as 64 bits");
     memcpy(&bits, &value, sizeof(bits));
-    content_add(content,
-                &bits,
-                sizeof(bits),
-                XXH3_64bits(member->len > 0 ? member->str : "", member->len));
+    content_add(
+        content, &bits, sizeof(bits), XXH3_64bits(member->len > 0 ? member->str : "", member->len));
 }
 
 /* `first`: the index of the first element, for lists. */
-static void elements_add(enum value_type type,
-                         const redisReply *reply,
-                         uint64_t first,
-                         struct content *content)
+static void
+elements_add(enum value_type type, const redisReply *reply, uint64_t first, struct content *content)
 {
     size_t step = type == VALUE_HASH || type == VALUE_ZSET ? 2 : 1;
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements % step != 0) {
@@ -254,9 +250,7 @@ static uint64_t piece_elements(const struct reading *reading, uint64_t length)
 static bool ranges_read(struct reading *reading, uint64_t length)
 {
     bool is_string = reading->type == VALUE_STRING;
-    const char *name = is_string                      ? "GETRANGE"
-                       : reading->type == VALUE_LIST ? "LRANGE"
-                                                     : "ZRANGE";
+    const char *name = is_string ? "GETRANGE" : reading->type == VALUE_LIST ? "LRANGE" : "ZRANGE";
     uint64_t step = is_string ? STRING_PIECE_BYTES : piece_elements(reading, length);
     struct content *content = reading->content;
     for (uint64_t first = 0; first < length && !content->is_unstable; first += step) {

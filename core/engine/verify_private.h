@@ -17,10 +17,11 @@
 #include "apply/topology.h"
 #include "core/engine/config.h"
 
-#define VERIFY_SCAN_COUNT "1000"           /* a hint: SCAN returns about so many */
-#define VERIFY_BATCH_KEYS 1000u            /* keys of one round trip */
-#define VERIFY_BATCH_BYTES (32u << 20)     /* payloads in flight from one side at a time */
-#define VERIFY_DUMP_BYTES_MAX (64ull << 20) /* larger values are never dumped, but read in pieces */
+#define VERIFY_SCAN_COUNT "1000"            /* a hint: SCAN returns about so many */
+#define VERIFY_BATCH_KEYS 1000u             /* keys of one round trip */
+#define VERIFY_BATCH_BYTES (32u << 20)      /* payloads in flight from one side at a time */
+#define VERIFY_DUMP_BYTES_MAX (64ull << 20) /* larger values are never dumped, but read in pieces  \
+                                             */
 
 /* ---- sides ---- */
 
@@ -84,8 +85,8 @@ enum value_type value_type_of_name(const char *name);
 struct content {
     uint64_t low;
     uint64_t high;
-    uint64_t count;      /* elements; bytes of a string */
-    bool is_unstable;    /* changed while it was read: nothing can be said */
+    uint64_t count;   /* elements; bytes of a string */
+    bool is_unstable; /* changed while it was read: nothing can be said */
 };
 bool content_equal(const struct content *a, const struct content *b);
 void content_add(struct content *content, const void *bytes, size_t size, uint64_t seed);
@@ -161,7 +162,7 @@ struct verify {
     syn_verify_progress *on_progress;
     void *arg;
     uint64_t started_ms;
-    uint64_t progress_ms; /* when progress was told last */
+    uint64_t progress_ms;  /* when progress was told last */
     bool is_last;          /* the rounds are over: last looks at what keeps changing */
     bool is_bound_reached; /* too many suspects: the rest is reported without another look */
     /* Of one batch, each VERIFY_BATCH_KEYS long. */
@@ -196,9 +197,9 @@ const char *verify_expiry_command(const struct verify *verify);
 struct suspect {
     uint8_t *key; /* owned */
     uint32_t key_size;
-    uint32_t db; /* of the source */
-    bool is_settled;  /* read again and not different */
-    bool is_changing; /* its source value was not the same in the last two readings */
+    uint32_t db;            /* of the source */
+    bool is_settled;        /* read again and not different */
+    bool is_changing;       /* its source value was not the same in the last two readings */
     struct verdict verdict; /* the last one */
 };
 

@@ -50,8 +50,7 @@ bool verify_side_open(struct verify_side *side,
                       const struct config *config,
                       struct syn_err *err)
 {
-    const struct config_side *from =
-        which == SIDE_SOURCE ? &config->source : &config->destination;
+    const struct config_side *from = which == SIDE_SOURCE ? &config->source : &config->destination;
     *side = (struct verify_side){.links = NULL};
     if (!topology_discover(&side->topology,
                            which,
@@ -68,8 +67,8 @@ bool verify_side_open(struct verify_side *side,
         return ERR(err, SYN_CODE_MEMORY, "out of memory for the connections of a verification");
     }
     side->has_expiretime = topology->version_min >= 70000;
-    side->has_field_ttl = topology->is_valkey ? topology->version_min >= 90000
-                                              : topology->version_min >= 70400;
+    side->has_field_ttl =
+        topology->is_valkey ? topology->version_min >= 90000 : topology->version_min >= 70400;
     side->has_memory_usage = topology->version_min >= 40000;
     for (uint32_t i = 0; i < topology->shard_count; i++) {
         if (!topology->is_valkey && topology->shards[i].server.is_valkey) {

@@ -96,7 +96,8 @@ static bool entries_read(struct reading *reading)
     char from[ID_SIZE] = "0-0";
     for (;;) {
         const char *argv[] = {"XRANGE", reading->key, from, "+", "COUNT", PIECE_ENTRIES};
-        const size_t sizes[] = {6, reading->key_size, strlen(from), 1, 5, sizeof(PIECE_ENTRIES) - 1};
+        const size_t sizes[] = {
+            6, reading->key_size, strlen(from), 1, 5, sizeof(PIECE_ENTRIES) - 1};
         redisReply *reply = call(reading, 6, argv, sizes);
         if (reply == NULL) {
             return false;
@@ -154,8 +155,8 @@ static bool consumers_read(struct reading *reading, const redisReply *group, uin
         const redisReply *name = map_get(reply->element[i], "name");
         const redisReply *pending = map_get(reply->element[i], "pending");
         /* Before 7.0 a consumer that never got an entry is not replicated. */
-        bool counts = reading->options->with_stream_counters ||
-                      (pending != NULL && pending->integer > 0);
+        bool counts =
+            reading->options->with_stream_counters || (pending != NULL && pending->integer > 0);
         if (name != NULL && counts) {
             uint64_t hash = chain(seed, name);
             content_add(reading->content, &hash, sizeof(hash), PART_CONSUMER);

@@ -36,8 +36,7 @@ void suspects_free(struct suspects *suspects)
 }
 
 /* The place of the key in the table: its own, or the empty one where it belongs. */
-static uint32_t *
-place_of(struct suspects *suspects, uint32_t db, const char *key, size_t key_size)
+static uint32_t *place_of(struct suspects *suspects, uint32_t db, const char *key, size_t key_size)
 {
     uint64_t hash = XXH3_64bits_withSeed(key_size > 0 ? key : "", key_size, db);
     for (uint32_t i = (uint32_t)hash & (TABLE_SIZE - 1);; i = (i + 1) & (TABLE_SIZE - 1)) {
@@ -46,8 +45,7 @@ place_of(struct suspects *suspects, uint32_t db, const char *key, size_t key_siz
             return &suspects->table[i];
         }
         const struct suspect *item = &suspects->items[entry - 1];
-        if (item->db == db && item->key_size == key_size &&
-            memcmp(item->key, key, key_size) == 0) {
+        if (item->db == db && item->key_size == key_size && memcmp(item->key, key, key_size) == 0) {
             return &suspects->table[i];
         }
     }

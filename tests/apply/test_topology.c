@@ -69,8 +69,8 @@ static redisReply *parse(const char *resp)
 #define ID_A ID("aaaa")
 #define ID_B ID("bbbb")
 
-/* Three generations of node forms, empty and nil addresses, ranges of one master in several entries:
- * read wrongly, slots would go to the wrong server. */
+/* Three generations of node forms, empty and nil addresses, ranges of one master in several
+ * entries: read wrongly, slots would go to the wrong server. */
 static void test_slots_forms(void **state)
 {
     (void)state;
@@ -163,15 +163,15 @@ static void test_restore_versions(void **state)
         bool is_valkey_rdb;
         uint16_t footer; /* 0: must not be sent */
     } cases[] = {
-        {30200, false, 0, false, 7},   {30213, false, 0, false, 6},  {30213, false, 14, false, 7},
-        {30213, false, 5, false, 0},   {40014, false, 5, false, 8},  {40014, false, 15, false, 0},
-        {60016, false, 15, false, 9},  {60016, false, 16, false, 0}, {70015, false, 0, false, 6},
-        {70015, false, 19, false, 10}, {70015, false, 20, false, 0}, {70206, false, 21, false, 11},
+        {30200, false, 0, false, 7},   {30213, false, 0, false, 6},   {30213, false, 14, false, 7},
+        {30213, false, 5, false, 0},   {40014, false, 5, false, 8},   {40014, false, 15, false, 0},
+        {60016, false, 15, false, 9},  {60016, false, 16, false, 0},  {70015, false, 0, false, 6},
+        {70015, false, 19, false, 10}, {70015, false, 20, false, 0},  {70206, false, 21, false, 11},
         {70206, false, 24, false, 0},  {70401, false, 25, false, 12}, {70401, false, 22, false, 12},
-        {80006, false, 24, false, 12}, {80006, false, 22, true, 0},  {90102, true, 22, true, 80},
-        {90102, true, 22, false, 0},   {90102, true, 24, false, 0},  {80001, true, 22, true, 0},
-        {80101, true, 21, false, 11},  {70207, true, 20, false, 11}, {70401, false, 6, false, 0},
-        {70401, false, 8, false, 0},   {30007, false, 4, false, 6},  {30007, false, 14, false, 0},
+        {80006, false, 24, false, 12}, {80006, false, 22, true, 0},   {90102, true, 22, true, 80},
+        {90102, true, 22, false, 0},   {90102, true, 24, false, 0},   {80001, true, 22, true, 0},
+        {80101, true, 21, false, 11},  {70207, true, 20, false, 11},  {70401, false, 6, false, 0},
+        {70401, false, 8, false, 0},   {30007, false, 4, false, 6},   {30007, false, 14, false, 0},
         {90102, true, 18, true, 10},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -179,8 +179,8 @@ static void test_restore_versions(void **state)
             .server = {.version = cases[i].version, .is_valkey = cases[i].is_valkey}};
         struct topology topology = {.shards = &shard, .shard_count = 1};
         uint16_t footer = 0;
-        bool ok = topology_restore_version(
-            &topology, cases[i].type, cases[i].is_valkey_rdb, &footer);
+        bool ok =
+            topology_restore_version(&topology, cases[i].type, cases[i].is_valkey_rdb, &footer);
         if (ok != (cases[i].footer != 0) || (ok && footer != cases[i].footer)) {
             fail_msg("case %zu: %d %u", i, ok, footer);
         }
@@ -270,8 +270,7 @@ static void test_replica(void **state)
         test_info(client, "master_link_status", line, sizeof(line));
     } while (strcmp(line, "down") != 0);
     redisFree(client);
-    discover_fails(
-        SIDE_SOURCE, &at_replica, 1, SYN_CODE_SOURCE_STATE, "its link to it is down");
+    discover_fails(SIDE_SOURCE, &at_replica, 1, SYN_CODE_SOURCE_STATE, "its link to it is down");
     test_server_kill(&replica);
 }
 
@@ -284,9 +283,8 @@ static void test_cluster(void **state)
     (void)state;
     struct test_cluster cluster;
     test_cluster_start(&cluster, TEST_REQUIRED_VERSION, 3, 1, NULL);
-    struct endpoint hosts[] = {local(test_port_free(false)),
-                               local(cluster.nodes[4].port),
-                               local(cluster.nodes[1].port)};
+    struct endpoint hosts[] = {
+        local(test_port_free(false)), local(cluster.nodes[4].port), local(cluster.nodes[1].port)};
     struct topology topology;
     discover_ok(&topology, SIDE_DESTINATION, hosts, 3, false);
     assert_true(topology.is_cluster);
@@ -302,7 +300,19 @@ static void test_cluster(void **state)
     test_client_free(client);
     topology_deinit(&topology);
 
-    discover_ok(&topology, SIDE_SOURCE, hosts, 3, true);
+    /* A node lists a replica once it has heard of its offset by gossip. */
+    uint64_t deadline = test_deadline(20000);
+    for (uint32_t found = 0; found < 3;) {
+        discover_ok(&topology, SIDE_SOURCE, hosts, 3, true);
+        found = 0;
+        for (uint32_t i = 0; i < 3; i++) {
+            found += topology.shards[i].server.is_replica;
+        }
+        if (found < 3) {
+            topology_deinit(&topology);
+            test_poll(deadline, "replicas in CLUSTER SLOTS");
+        }
+    }
     for (uint32_t i = 0; i < 3; i++) {
         const struct shard *shard = &topology.shards[i];
         assert_true(shard->server.is_replica && shard->server.is_link_up);

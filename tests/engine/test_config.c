@@ -152,8 +152,7 @@ static void test_bounds(void **state)
             snprintf(text, sizeof(text), "%lld%s", (long long)values[v], unit);
             struct syn_err err;
             int64_t number = -7;
-            bool ok =
-                option_read_number((enum option_id)i, option->name, text, &number, &err);
+            bool ok = option_read_number((enum option_id)i, option->name, text, &number, &err);
             assert_int_equal(ok, v < 2);
             assert_int_equal(number, ok ? values[v] : -7);
             if (!ok) {
@@ -244,8 +243,10 @@ static void test_db(void **state)
     assert_int_equal(config_db(&built, 1), 0);
     syn_config_free(config);
 
-    set_fails("db", "1024", "db: not a list of databases (0 to 1023) at position 1; write it like "
-                            "0,3,5-7");
+    set_fails("db",
+              "1024",
+              "db: not a list of databases (0 to 1023) at position 1; write it like "
+              "0,3,5-7");
     set_fails("db", "1,", "db: not a list of databases (0 to 1023) at position 3");
     set_fails("db", "1-", "db: not a list of databases (0 to 1023) at position 3");
     set_fails("db", "1;2", "db: not a list of databases (0 to 1023) at position 2");
@@ -272,16 +273,18 @@ static void test_db_in_uri(void **state)
     assert_int_equal(config_db(&built, 1), 7);
     assert_int_equal(config_db(&built, 4), CONFIG_DB_NONE);
     set(config, "db", "1,2");
-    build_fails(config, "destination: /7 in the URI needs exactly one source database, and "
-                        "several are selected: name one (--db N), or say where each goes "
-                        "(--db-map 0:7)");
+    build_fails(config,
+                "destination: /7 in the URI needs exactly one source database, and "
+                "several are selected: name one (--db N), or say where each goes "
+                "(--db-map 0:7)");
     set(config, "db-map", "1:3");
     build_fails(config, "destination: /7 in the URI and db-map contradict each other");
     syn_config_free(config);
 
     config = with_sides("s:1", "d:2/0");
-    build_fails(config, "destination: /0 in the URI needs exactly one source database, and all "
-                        "are selected");
+    build_fails(config,
+                "destination: /0 in the URI needs exactly one source database, and all "
+                "are selected");
     syn_config_free(config);
     config = with_sides("s:1/4", "d:2");
     set(config, "db-map", "5:5");
@@ -293,8 +296,9 @@ static void test_missing_and_exclusive(void **state)
 {
     (void)state; /* What no single option can see: the error names what to do. */
     struct syn_config *config = new_config();
-    build_fails(config, "source: not given; set it as an argument or --source URI, in "
-                        "SYNCLINE_SOURCE, or as source: in the configuration file");
+    build_fails(config,
+                "source: not given; set it as an argument or --source URI, in "
+                "SYNCLINE_SOURCE, or as source: in the configuration file");
     set(config, "source", "s");
     build_fails(config, "destination: not given; ");
     set(config, "destination", "d");
@@ -459,8 +463,9 @@ static void test_files(void **state)
     struct syn_config *config = new_config();
     struct syn_err err;
     assert_false(syn_config_load_file(config, "/nonexistent/task.yaml", &err));
-    assert_string_equal(err.msg, "configuration file: cannot open /nonexistent/task.yaml: No such "
-                                 "file or directory");
+    assert_string_equal(err.msg,
+                        "configuration file: cannot open /nonexistent/task.yaml: No such "
+                        "file or directory");
     assert_false(syn_config_load_file(config, "/tmp", &err));
     assert_string_equal(err.msg, "configuration file: cannot read /tmp: Is a directory");
     assert_false(syn_config_load_file(config, "/dev/zero", &err));

@@ -1,4 +1,5 @@
-/* Configuration files: what is taken, and every mistake with its line, field and what is allowed. */
+/* Configuration files: what is taken, and every mistake with its line, field and what is allowed.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,10 +33,13 @@ static const struct {
 } mistakes[] = {
     {"memory: 48m\non_nonempty: stopp\n",
      "task.yaml:2: on_nonempty: \"stopp\" is not allowed (stop, overwrite)"},
-    {"memory: 48m\n\nsurce: h:1\n", "task.yaml:3: unknown field \"surce\"; did you mean source? "
-                                    "(allowed: source, destination, source_user, "},
-    {"# surce: comment\nmemory: 48m\nxyzzy: h:1\n", "task.yaml:3: unknown field \"xyzzy\" (allowed: source, "},
-    {"on-nonempty: stop\n", "task.yaml:1: unknown field \"on-nonempty\"; did you mean on_nonempty?"},
+    {"memory: 48m\n\nsurce: h:1\n",
+     "task.yaml:3: unknown field \"surce\"; did you mean source? "
+     "(allowed: source, destination, source_user, "},
+    {"# surce: comment\nmemory: 48m\nxyzzy: h:1\n",
+     "task.yaml:3: unknown field \"xyzzy\" (allowed: source, "},
+    {"on-nonempty: stop\n",
+     "task.yaml:1: unknown field \"on-nonempty\"; did you mean on_nonempty?"},
     {"config: other.yaml\n", "task.yaml:1: unknown field \"config\" (allowed: "},
     {"source:\n  uri: h:1\n  pasword: hunter2\n",
      "task.yaml:3: unknown field \"pasword\"; did you mean password? (allowed: uri, hosts, user, "
@@ -49,8 +53,9 @@ static const struct {
     {"memory:\n", "task.yaml:1: memory: the value is empty"},
     {"\n\n  \nreaders: -1\n", "task.yaml:4: readers: \"-1\" is not a number from 0 to 256"},
     {"readers: 1\nlanes: 65\n", "task.yaml:2: lanes: \"65\" is out of bounds (0 to 64)"},
-    {"connect_timeout: 5\n", "task.yaml:1: connect_timeout: \"5\" is not a time such as 5s (ms, s, "
-                             "m, h) from 10ms to 1h"},
+    {"connect_timeout: 5\n",
+     "task.yaml:1: connect_timeout: \"5\" is not a time such as 5s (ms, s, "
+     "m, h) from 10ms to 1h"},
     {"once: maybe\n", "task.yaml:1: once: \"maybe\" is not allowed (true, false)"},
     {"memory: [1, 2]\n", "task.yaml:1: memory: has to be one value"},
     {"readers: 1\nmemory:\n  a: b\n", "task.yaml:3: memory: has to be one value"},
@@ -66,9 +71,12 @@ static const struct {
     {"source:\n  hosts: [\"h1:1\",\n          \"h2,h3\"]\n",
      "task.yaml:3: source.hosts: ',' in an entry: one host for each"},
     {"destination:\n  hosts: []\n", "task.yaml:2: destination.hosts: the list is empty"},
-    {"destination:\n  hosts: h:1\n", "task.yaml:2: destination.hosts: has to be a list of host:port"},
-    {"destination:\n  hosts: [[h]]\n", "task.yaml:2: destination.hosts: has to be a list of host:port"},
-    {"destination: [h]\n", "task.yaml:1: destination: has to be a URI, or a mapping of uri, hosts, "},
+    {"destination:\n  hosts: h:1\n",
+     "task.yaml:2: destination.hosts: has to be a list of host:port"},
+    {"destination:\n  hosts: [[h]]\n",
+     "task.yaml:2: destination.hosts: has to be a list of host:port"},
+    {"destination: [h]\n",
+     "task.yaml:1: destination: has to be a URI, or a mapping of uri, hosts, "},
     {"source:\n  uri: h\n  hosts: [h]\n",
      "task.yaml:3: source.hosts: uri and hosts exclude each other"},
     {"source:\n  password: hunter2\n  password_file: /x\n",
@@ -76,16 +84,18 @@ static const struct {
     {"source:\n  user: u\n  password_env: SYNCLINE_TEST_NOT_SET_hunter2\n",
      "task.yaml:3: source.password_env: there is no environment variable of that name"},
     {"db: 0,3-1\n", "task.yaml:1: db: the range at position 3 runs backwards"},
-    {"db_map: \"1:2,x\"\n", "task.yaml:1: db_map: not a list of databases (0 to 1023) at position "
-                            "5; write it like 1:2,3:0"},
+    {"db_map: \"1:2,x\"\n",
+     "task.yaml:1: db_map: not a list of databases (0 to 1023) at position "
+     "5; write it like 1:2,3:0"},
     {"memory: &a 9m\nreaders: *a\n",
      "task.yaml:2: aliases (*name) are not supported: write the value out"},
     {"memory: 9m\n---\nmemory: 10m\n", "task.yaml: more than one YAML document (---)"},
     {"memory: \"9m\n", "task.yaml:1: not valid YAML or JSON at or after this line: "},
     {"{\"memory\": \"9m\",\n \"readers\": 300}",
      "task.yaml:2: readers: \"300\" is out of bounds (0 to 256)"},
-    {"{\"memory\": \"9m\",\n \"reders\": 3}", "task.yaml:2: unknown field \"reders\"; did you mean "
-                                             "readers?"},
+    {"{\"memory\": \"9m\",\n \"reders\": 3}",
+     "task.yaml:2: unknown field \"reders\"; did you mean "
+     "readers?"},
     {"[1]", "task.yaml:1: not a mapping of fields to values"},
     {"memory", "task.yaml:1: not a mapping of fields to values"},
     {"? [a]\n: b\n", "task.yaml:1: "},
@@ -145,8 +155,8 @@ static void test_sides(void **state)
         "source:\n  uri: h1:1,h2:2\n  user: u\n  password: p\ndestination:\n  uri: d:3\n",
         "source:\n  hosts: [\"h1:1\", \"h2:2\"]\n  user: u\n  password: p\ndestination: d:3\n",
         "destination: d:3\nsource:\n  hosts:\n  - h1:1\n  - h2:2\n  user: u\n  password: p\n",
-        "{\"source\": {\"hosts\": [\"h1:1\", \"h2:2\"], \"user\": \"u\", \"password\": \"p\"},"
-        "\n\t\"destination\": {\"uri\": \"d:3\"}}",
+        ("{\"source\": {\"hosts\": [\"h1:1\", \"h2:2\"], \"user\": \"u\", \"password\": \"p\"},"
+         "\n\t\"destination\": {\"uri\": \"d:3\"}}"),
         "{\"source\": \"h1:1,h2:2\", \"source_password\": \"u:p\", \"destination\": \"d:3\"}",
         "source:\n  uri: redis://u:p@h1:1,h2:2\ndestination: {uri: \"d:3\"}\n",
     };
@@ -269,10 +279,14 @@ static void test_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mistakes),     cmocka_unit_test(test_nul),
-        cmocka_unit_test(test_sides),        cmocka_unit_test(test_every_field),
-        cmocka_unit_test(test_empty),        cmocka_unit_test(test_password_env),
-        cmocka_unit_test(test_memory),       cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_sides),
+        cmocka_unit_test(test_every_field),
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_password_env),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

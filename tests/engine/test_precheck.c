@@ -127,8 +127,8 @@ static void test_nonempty(void **state)
     redisFree(client);
     config_reset(source.port, destination.port);
     char words[128];
-    snprintf(words, sizeof(words), "not empty: 3 keys (3 on 127.0.0.1:%u)",
-             (unsigned)destination.port);
+    snprintf(
+        words, sizeof(words), "not empty: 3 keys (3 on 127.0.0.1:%u)", (unsigned)destination.port);
     expect_failure(SYN_CODE_PRECHECK, words);
     expect_failure(SYN_CODE_PRECHECK, "--on-nonempty overwrite");
     config.on_nonempty = NONEMPTY_OVERWRITE;

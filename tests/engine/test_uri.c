@@ -97,16 +97,21 @@ static const struct {
     {"redis://h/x", "what follows '/' is not a database number from 0 to 1023 at position 11"},
     {"redis://h/1024", "what follows '/' is not a database number from 0 to 1023 at position 11"},
     {"redis://h/1,i/2", "two hosts name different databases at position 15"},
-    {"redis://hunter2@h", "a name before '@' without ':' could be the user or the password (write "
-                          "user:password@, user:@ or :password@) at position 9"},
-    {"redis://u:hunter2%zz@h", "'%' is not followed by two hexadecimal digits (write a '%' itself "
-                               "as %25) at position 18"},
-    {"redis://u:hunter2%0@h", "'%' is not followed by two hexadecimal digits (write a '%' itself "
-                              "as %25) at position 18"},
-    {"redis://u:hunter2%00@h", "'%' is not followed by two hexadecimal digits (write a '%' itself "
-                               "as %25) at position 18"},
-    {"redis://u:12,hunter2:x@h", "'@' in a later host without redis:// before it (a ',' in a "
-                                 "password is written %2C) at position 14"},
+    {"redis://hunter2@h",
+     "a name before '@' without ':' could be the user or the password (write "
+     "user:password@, user:@ or :password@) at position 9"},
+    {"redis://u:hunter2%zz@h",
+     "'%' is not followed by two hexadecimal digits (write a '%' itself "
+     "as %25) at position 18"},
+    {"redis://u:hunter2%0@h",
+     "'%' is not followed by two hexadecimal digits (write a '%' itself "
+     "as %25) at position 18"},
+    {"redis://u:hunter2%00@h",
+     "'%' is not followed by two hexadecimal digits (write a '%' itself "
+     "as %25) at position 18"},
+    {"redis://u:12,hunter2:x@h",
+     "'@' in a later host without redis:// before it (a ',' in a "
+     "password is written %2C) at position 14"},
     {"redis://h?db=1", "a character that no host has at position 10"},
     {"redis:// h", "a character that no host has at position 9"},
     {"unix://relative", "a unix socket needs an absolute path at position 8"},
@@ -122,7 +127,8 @@ static void test_bad(void **state)
     for (size_t i = 0; i < sizeof(bads) / sizeof(bads[0]); i++) {
         struct syn_err err;
         char expected[512];
-        snprintf(expected, sizeof(expected),
+        snprintf(expected,
+                 sizeof(expected),
                  "source: %s; accepted: redis://[user:password@]host[:port][/db][,host:port...], "
                  "host:port or unix:///path.sock",
                  bads[i].message);
@@ -154,8 +160,13 @@ static void test_bounds(void **state)
             char text[1024];
             char fill[600];
             memset(fill, 'a', sizeof(fill));
-            snprintf(text, sizeof(text), "%s%.*s%s", bounds[i].before,
-                     (int)(bounds[i].fits + extra), fill, bounds[i].after);
+            snprintf(text,
+                     sizeof(text),
+                     "%s%.*s%s",
+                     bounds[i].before,
+                     (int)(bounds[i].fits + extra),
+                     fill,
+                     bounds[i].after);
             struct syn_err err;
             bool ok = uri_parse("source", text, &uri, &err);
             assert_int_equal(ok, extra == 0);
@@ -207,8 +218,10 @@ static void test_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),   cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_bounds), cmocka_unit_test(test_host_count),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_host_count),
         cmocka_unit_test(test_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

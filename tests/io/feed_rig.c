@@ -109,7 +109,8 @@ bool rig_take(struct feed_rig *rig)
 
 typedef bool rig_condition(struct feed_rig *rig, uint64_t value);
 
-static void rig_until(struct feed_rig *rig, rig_condition *condition, uint64_t value, const char *what)
+static void
+rig_until(struct feed_rig *rig, rig_condition *condition, uint64_t value, const char *what)
 {
     uint64_t deadline = clock_monotonic_ms() + RIG_TIMEOUT_MS;
     rig_take(rig);
@@ -130,6 +131,7 @@ static void rig_until(struct feed_rig *rig, rig_condition *condition, uint64_t v
             waker_wait(&rig->decoder, 5); /* a state change alone wakes nobody */
         }
     }
+    rig_take(rig); /* what came before the condition was met */
 }
 
 static bool has_size(struct feed_rig *rig, uint64_t size)

@@ -125,27 +125,24 @@ static void test_silence(void **state)
 static void test_refusals(void **state)
 {
     (void)state;
-    expect_answer("-DENIED Redis is running in protected mode\r\n",
-                  SYN_CODE_SOURCE_AUTH,
-                  "protected mode");
+    expect_answer(
+        "-DENIED Redis is running in protected mode\r\n", SYN_CODE_SOURCE_AUTH, "protected mode");
     expect_answer(
         "-ERR max number of clients reached\r\n", SYN_CODE_SOURCE_STATE, "no free connection");
     expect_answer("-LOADING Redis is loading the dataset in memory\r\n",
                   SYN_CODE_SOURCE_STATE,
                   "still loading");
-    expect_answer("-MASTERDOWN Link with MASTER is down\r\n",
-                  SYN_CODE_SOURCE_STATE,
-                  "lost its master");
-    expect_answer("-NOAUTH Authentication required.\r\n",
-                  SYN_CODE_SOURCE_AUTH,
-                  "asks for a password");
+    expect_answer(
+        "-MASTERDOWN Link with MASTER is down\r\n", SYN_CODE_SOURCE_STATE, "lost its master");
+    expect_answer(
+        "-NOAUTH Authentication required.\r\n", SYN_CODE_SOURCE_AUTH, "asks for a password");
     expect_answer("-NOPERM this user has no permissions to run the 'ping' command\r\n",
                   SYN_CODE_SOURCE_AUTH,
                   "lacks a permission");
 }
 
-/* A full server answers and closes before it has read anything: the reset that follows must not hide
- * the answer. */
+/* A full server answers and closes before it has read anything: the reset that follows must not
+ * hide the answer. */
 static void full_script(struct fake_peer *peer, void *arg)
 {
     (void)arg;
@@ -160,8 +157,7 @@ static void test_answer_before_reset(void **state)
     struct fake_peer peer;
     fake_peer_start(&peer, NULL, full_script, NULL);
     struct endpoint endpoint = local(peer.port);
-    expect_failure(
-        &endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_STATE, "no free connection");
+    expect_failure(&endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_STATE, "no free connection");
     assert_null(fake_peer_finish(&peer));
 }
 
@@ -191,8 +187,7 @@ static void test_old_auth(void **state)
         fake_peer_start(&peer, NULL, old_auth_script, (void *)(uintptr_t)cases[i].answer);
         struct endpoint endpoint = local(peer.port);
         set_login(&endpoint, "", "secret-word");
-        expect_failure(
-            &endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, cases[i].words);
+        expect_failure(&endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, cases[i].words);
         assert_null(fake_peer_finish(&peer));
     }
 }
@@ -213,14 +208,11 @@ static void test_real_auth(void **state)
     struct endpoint endpoint = local(with.port);
     expect_failure(&endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, "asks for a password");
     set_login(&endpoint, "", "wrong-one");
-    expect_failure(
-        &endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, "password is wrong");
+    expect_failure(&endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, "password is wrong");
     set_login(&endpoint, "nobody", "open-sesame");
-    expect_failure(
-        &endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, "password is wrong");
+    expect_failure(&endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, "password is wrong");
     set_login(&endpoint, "mute", "hush");
-    expect_failure(
-        &endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, "lacks a permission");
+    expect_failure(&endpoint, SIDE_SOURCE, TIMEOUT_MS, SYN_CODE_SOURCE_AUTH, "lacks a permission");
     set_login(&endpoint, "", "open-sesame");
     struct control control;
     struct syn_err err;

@@ -49,8 +49,7 @@ static void test_endpoint_socket(void **state)
     struct syn_err err = {0};
     int fd = -1;
     struct endpoint endpoint = endpoint_of("127.0.0.1", 7000);
-    assert_true(
-        endpoint_socket(&endpoint, SYN_CODE_SOURCE_CONNECT, &fd, &address, &size, &err));
+    assert_true(endpoint_socket(&endpoint, SYN_CODE_SOURCE_CONNECT, &fd, &address, &size, &err));
     const struct sockaddr_in *inet = (const struct sockaddr_in *)&address;
     assert_int_equal(size, sizeof(*inet));
     assert_int_equal(inet->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
@@ -61,14 +60,14 @@ static void test_endpoint_socket(void **state)
 
     memset(&endpoint, 0, sizeof(endpoint));
     memset(endpoint.path, 'p', sizeof(endpoint.path) - 1);
-    assert_true(
-        endpoint_socket(&endpoint, SYN_CODE_SOURCE_CONNECT, &fd, &address, &size, &err));
+    assert_true(endpoint_socket(&endpoint, SYN_CODE_SOURCE_CONNECT, &fd, &address, &size, &err));
     assert_int_equal(address.ss_family, AF_UNIX);
     assert_string_equal(((const struct sockaddr_un *)&address)->sun_path, endpoint.path);
     close(fd);
 }
 
-/* "localhost" has an IPv4 and often an IPv6 address; every attempt gives one, the first the IPv4. */
+/* "localhost" has an IPv4 and often an IPv6 address; every attempt gives one, the first the IPv4.
+ */
 static void test_endpoint_attempts(void **state)
 {
     (void)state;

@@ -127,7 +127,8 @@ static void server_fill(struct server *server, int first, int count)
 {
     for (int i = 0; i < count; i++) {
         assert_int_equal(
-            redisAppendCommand(server->context, "SET key:%d %064d", first + i, first + i), REDIS_OK);
+            redisAppendCommand(server->context, "SET key:%d %064d", first + i, first + i),
+            REDIS_OK);
     }
     for (int i = 0; i < count; i++) {
         void *reply = NULL;

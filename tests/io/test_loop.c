@@ -304,7 +304,7 @@ static void check_many(enum io_backend backend)
     }
     /* The sends come after receives that already wait for them. */
     for (int i = 0; i < PAIRS; i++) {
-        iov[i] = (struct iovec){(void *)(uintptr_t)("abcdefgh" + i % 8), 1};
+        iov[i] = (struct iovec){(void *)(uintptr_t)&"abcdefgh"[i % 8], 1};
         io_send(rig.loop, &sending[i].op, fds[i][1], &iov[i], 1);
     }
     for (int i = 0; i < PAIRS; i++) {

@@ -16,7 +16,8 @@
 
 static const struct endpoint endpoint = {.host = "src", .port = 6379, .password = "secret"};
 
-static void check_request(enum psync_step step, const char *replid, uint64_t offset, const char *want)
+static void
+check_request(enum psync_step step, const char *replid, uint64_t offset, const char *want)
 {
     uint8_t out[PSYNC_REQUEST_MAX];
     size_t size = psync_request(step, &endpoint, replid, offset, out);
@@ -29,14 +30,13 @@ static void test_psync_requests(void **state)
     (void)state;
     uint8_t out[PSYNC_REQUEST_MAX];
     check_request(PSYNC_STEP_PING, "", 0, "*1\r\n$4\r\nPING\r\n");
-    check_request(PSYNC_STEP_CAPA,
-                  "",
-                  0,
-                  "*5\r\n$8\r\nREPLCONF\r\n$4\r\ncapa\r\n$3\r\neof\r\n$4\r\ncapa\r\n$6\r\npsync2\r\n");
-    check_request(PSYNC_STEP_VERSION,
-                  "",
-                  0,
-                  "*3\r\n$8\r\nREPLCONF\r\n$7\r\nversion\r\n$5\r\n9.1.0\r\n");
+    check_request(
+        PSYNC_STEP_CAPA,
+        "",
+        0,
+        "*5\r\n$8\r\nREPLCONF\r\n$4\r\ncapa\r\n$3\r\neof\r\n$4\r\ncapa\r\n$6\r\npsync2\r\n");
+    check_request(
+        PSYNC_STEP_VERSION, "", 0, "*3\r\n$8\r\nREPLCONF\r\n$7\r\nversion\r\n$5\r\n9.1.0\r\n");
     check_request(PSYNC_STEP_PSYNC, "", 7, "*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n");
     check_request(PSYNC_STEP_PSYNC, ID, 99, "*3\r\n$5\r\nPSYNC\r\n$40\r\n" ID "\r\n$3\r\n100\r\n");
     static const char ack[] = "*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$19\r\n9223372036854775807\r\n";
@@ -67,12 +67,18 @@ static void test_psync_replies(void **state)
          SYN_CODE_SOURCE_AUTH,
          "take no user name"},
         {PSYNC_STEP_AUTH, "-LOADING Redis is loading", SYN_CODE_SOURCE_STATE, "loading"},
-        {PSYNC_STEP_AUTH, "-ERR max number of clients reached", SYN_CODE_SOURCE_STATE, "maxclients"},
+        {PSYNC_STEP_AUTH,
+         "-ERR max number of clients reached",
+         SYN_CODE_SOURCE_STATE,
+         "maxclients"},
         {PSYNC_STEP_PING, "+PONG", SYN_CODE_OK, NULL},
         {PSYNC_STEP_PING, "-NOPERM no ping", SYN_CODE_OK, NULL},
         {PSYNC_STEP_PING, "-NOAUTH Authentication required.", SYN_CODE_SOURCE_AUTH, "password"},
         {PSYNC_STEP_PING, "-ERR operation not permitted", SYN_CODE_SOURCE_AUTH, "password"},
-        {PSYNC_STEP_PING, "-DENIED Redis is running in protected", SYN_CODE_SOURCE_AUTH, "protected"},
+        {PSYNC_STEP_PING,
+         "-DENIED Redis is running in protected",
+         SYN_CODE_SOURCE_AUTH,
+         "protected"},
         {PSYNC_STEP_PING, "-MASTERDOWN Link", SYN_CODE_SOURCE_STATE, "link to its master"},
         {PSYNC_STEP_PING, "-BUSY Redis is busy", SYN_CODE_SOURCE_STATE, "script"},
         {PSYNC_STEP_PING, "HTTP/1.1 400 Bad Request", SYN_CODE_SOURCE_PROTOCOL, "web server"},
@@ -104,7 +110,10 @@ static void test_psync_answers(void **state)
 {
     (void)state;
     static const struct reply_case refused[] = {
-        {0, "-NOMASTERLINK Can't SYNC while not connected with my master", SYN_CODE_SOURCE_STATE, "link"},
+        {0,
+         "-NOMASTERLINK Can't SYNC while not connected with my master",
+         SYN_CODE_SOURCE_STATE,
+         "link"},
         {0, "-ERR Can't SYNC while not connected with my master", SYN_CODE_SOURCE_STATE, "link"},
         {0, "-LOADING Redis is loading the dataset in memory", SYN_CODE_SOURCE_STATE, "loading"},
         {0, "-MASTERDOWN Link with MASTER is down", SYN_CODE_SOURCE_STATE, "link"},

@@ -151,6 +151,33 @@ static void test_the_wanted_bytes_are_those_of_the_item(void **state)
     rdb_parser_free(parser);
 }
 
+/* A caller with nothing yet may have no buffer either. */
+static void test_an_empty_window_may_be_null(void **state)
+{
+    (void)state;
+    struct syn_err err;
+    struct rdb_parser *parser = rdb_parser_new(100, &err);
+    struct rdb_item item;
+    size_t used;
+    size_t wanted;
+    uint64_t total;
+    assert_int_equal(rdb_parser_next(parser, NULL, 0, &used, &wanted, &item, &err), RDB_MORE);
+    assert_int_equal(wanted, 9);
+    const uint8_t bytes[] = "REDIS0012\x01\x01k";
+    assert_int_equal(rdb_parser_next(parser, bytes, 9, &used, &wanted, &item, &err), RDB_READY);
+    assert_int_equal(rdb_parser_next(parser, NULL, 0, &used, &wanted, &item, &err), RDB_MORE);
+    assert_int_equal(rdb_parser_next(parser, bytes + 9, 3, &used, &wanted, &item, &err), RDB_READY);
+    assert_int_equal(rdb_value_walk(parser, NULL, 0, &used, &err), RDB_MORE);
+    assert_int_equal(used, 0);
+    rdb_parser_reset(parser);
+    assert_int_equal(rdb_parser_next(parser, bytes, 9, &used, &wanted, &item, &err), RDB_READY);
+    const uint8_t string[] = "\x00\x01k";
+    assert_int_equal(rdb_parser_next(parser, string, 3, &used, &wanted, &item, &err), RDB_READY);
+    assert_int_equal(rdb_value_measure(parser, NULL, 0, &total, &err), RDB_MORE);
+    assert_int_equal(rdb_value_walk(parser, NULL, 0, &used, &err), RDB_MORE);
+    rdb_parser_free(parser);
+}
+
 /* Every allocation may fail; the error says memory and nothing leaks. */
 static void test_memory_failures(void **state)
 {
@@ -185,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_each_defect_is_named),
         cmocka_unit_test(test_measure_reports_bad_heads),
         cmocka_unit_test(test_the_wanted_bytes_are_those_of_the_item),
+        cmocka_unit_test(test_an_empty_window_may_be_null),
         cmocka_unit_test(test_memory_failures),
     };
     return cmocka_run_group_tests_name("rdb parser errors", tests, NULL, NULL);

@@ -25,6 +25,15 @@ bool test_cli_available(void)
     return false;
 }
 
+/* There before the child runs, so that its output can be looked at from the first moment. */
+static void create_file(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    if (file == NULL)
+        test_fatal("cannot create %s", path);
+    fclose(file);
+}
+
 void test_cli_spawn(struct test_cli *cli, const char *const *arguments)
 {
     static uint32_t run_count;
@@ -37,6 +46,8 @@ void test_cli_spawn(struct test_cli *cli, const char *const *arguments)
     run_count++;
     snprintf(cli->out_path, sizeof(cli->out_path), "%s/run-%u.out", test_folder(), run_count);
     snprintf(cli->err_path, sizeof(cli->err_path), "%s/run-%u.err", test_folder(), run_count);
+    create_file(cli->out_path);
+    create_file(cli->err_path);
     cli->pid = process_start(argv, cli->out_path, cli->err_path);
 }
 

@@ -98,6 +98,10 @@ run_child(const char *const *argv, const char *out_path, const char *err_path, p
         dup2(null, STDIN_FILENO);
     redirect(out_path, STDOUT_FILENO);
     redirect(err_path, STDERR_FILENO);
+    /* A test in the background of a shell has these ignored, and would hand that on. */
+    signal(SIGINT, SIG_DFL);
+    signal(SIGQUIT, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -102,20 +102,21 @@ static void launch(struct test_server *server)
     snprintf(port, sizeof(port), "%u", server->port);
     snprintf(bus, sizeof(bus), "%u", server->port + BUS_OFFSET);
     snprintf(log, sizeof(log), "%s/log", server->folder);
-    const char *argv[48 + TEST_ARGUMENTS_MAX] = {path,
-                                                 "--port",
-                                                 port,
-                                                 "--bind",
-                                                 "127.0.0.1",
-                                                 "--dir",
-                                                 server->folder,
-                                                 "--save",
-                                                 "",
-                                                 "--appendonly",
-                                                 "no",
-                                                 "--protected-mode",
-                                                 "no"};
-    uint32_t argc = 13;
+    const char *argv[48 + TEST_ARGUMENTS_MAX] = {path, "--port", port, "--dir", server->folder};
+    uint32_t argc = 5;
+    /* Without the delay, by which a server waits for more replicas, a sync takes 5 s longer. */
+    static const char *const defaults[] = {"--bind",
+                                           "127.0.0.1",
+                                           "--save",
+                                           "",
+                                           "--appendonly",
+                                           "no",
+                                           "--protected-mode",
+                                           "no",
+                                           "--repl-diskless-sync-delay",
+                                           "0"};
+    for (uint32_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++)
+        argv[argc++] = defaults[i];
     if (server->is_cluster) {
         static const char *const words[] = {"--cluster-enabled",
                                             "yes",

@@ -9,3 +9,9 @@ target_compile_definitions(syncline_test_support PRIVATE
 
 syncline_test(test_support_servers SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_servers.c
     LIBRARIES syncline_test_support syncline_base LABELS live)
+syncline_test(test_support_cli SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_cli.c
+    LIBRARIES syncline_test_support syncline_base)
+
+# For tools/demo.
+add_executable(demo_support ${CMAKE_CURRENT_LIST_DIR}/demo.c)
+target_link_libraries(demo_support PRIVATE syncline_flags syncline_test_support syncline_base)

@@ -37,7 +37,8 @@ static const struct syn_option *find_option(const char *name, size_t size)
 }
 
 /* The library knows the nearest name; its message gets the dashes of a command line. */
-static bool unknown_option(const struct cli *cli, const char *name, size_t size, struct syn_err *err)
+static bool
+unknown_option(const struct cli *cli, const char *name, size_t size, struct syn_err *err)
 {
     char word[64];
     snprintf(word, sizeof(word), "%.*s", size < 40 ? (int)size : 40, name);
@@ -80,7 +81,9 @@ static bool next_argument(const struct cli *cli,
     }
     if (strncmp(word, "--", 2) != 0) {
         char shown[3] = {'-', word[1] >= '!' && word[1] <= '~' ? word[1] : '?', '\0'};
-        return usage(err, "unknown option %s; options have long names, see syncline help %s", shown,
+        return usage(err,
+                     "unknown option %s; options have long names, see syncline help %s",
+                     shown,
                      cli->command->name);
     }
     const char *name = word + 2;
@@ -90,15 +93,14 @@ static bool next_argument(const struct cli *cli,
         return unknown_option(cli, name, size, err);
     }
     if (!command_takes(cli->command, out->option->name)) {
-        return usage(err, "--%s is not an option of syncline %s", out->option->name,
-                     cli->command->name);
+        return usage(
+            err, "--%s is not an option of syncline %s", out->option->name, cli->command->name);
     }
     if (name[size] == '=') {
         out->value = word + 2 + size + 1;
     } else if (out->option->kind != SYN_OPTION_FLAG) {
         if (*at >= argc || strncmp(argv[*at], "--", 2) == 0) {
-            return usage(err, "--%s needs a value: %s", out->option->name,
-                         out->option->value_name);
+            return usage(err, "--%s needs a value: %s", out->option->name, out->option->value_name);
         }
         out->value = argv[(*at)++];
     }
@@ -108,8 +110,8 @@ static bool next_argument(const struct cli *cli,
 /* Others see the arguments of a process for as long as it lives. */
 static void hide(const struct syn_option *option, char *value)
 {
-    bool may_hold_password = strcmp(option->name, "source") == 0 ||
-                             strcmp(option->name, "destination") == 0;
+    bool may_hold_password =
+        strcmp(option->name, "source") == 0 || strcmp(option->name, "destination") == 0;
     if (option->is_secret || (may_hold_password && strchr(value, '@') != NULL)) {
         memset(value, '*', strlen(value));
     }
@@ -170,7 +172,9 @@ static bool walk(struct cli *cli,
         if (is_positional) {
             if (positional_count == 2) {
                 /* Not quoted: it can be a piece of a URI with a password. */
-                return usage(err, "too many arguments; syncline %s %s", cli->command->name,
+                return usage(err,
+                             "too many arguments; syncline %s %s",
+                             cli->command->name,
                              cli->command->arguments);
             }
             const char *name = positionals[positional_count++];

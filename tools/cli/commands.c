@@ -147,7 +147,10 @@ static int run_without_options(struct cli *cli, int argc, char **argv)
         return SYN_EXIT_OK;
     }
     if (argc > (is_help ? 1 : 0)) {
-        snprintf(text, sizeof(text), "too many arguments; syncline %s %s", cli->command->name,
+        snprintf(text,
+                 sizeof(text),
+                 "too many arguments; syncline %s %s",
+                 cli->command->name,
                  cli->command->arguments);
         return usage_error(cli->is_json, text);
     }
@@ -162,8 +165,9 @@ int cli_main(int argc, char **argv)
 {
     struct cli cli = {.is_json = args_want_json(argc, argv)};
     if (argc < 2) {
-        return usage_error(cli.is_json, "no command given (sync, verify, help, version); see "
-                                        "syncline help");
+        return usage_error(cli.is_json,
+                           "no command given (sync, verify, help, version); see "
+                           "syncline help");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         help_print(NULL);
@@ -174,8 +178,9 @@ int cli_main(int argc, char **argv)
     }
     cli.command = command_find(argv[1]);
     if (cli.command == NULL) {
-        return usage_error(cli.is_json, "no such command (sync, verify, help, version); see "
-                                        "syncline help");
+        return usage_error(cli.is_json,
+                           "no such command (sync, verify, help, version); see "
+                           "syncline help");
     }
     if (cli.command->options_without != NULL) {
         return run_with_options(&cli, argc - 2, argv + 2);

@@ -33,10 +33,15 @@ static void print_wrapped(const char *text, unsigned indent)
 
 static void print_option(const struct syn_option *option)
 {
-    printf("  --%s%s%s\n", option->name, option->value_name != NULL ? " " : "",
+    printf("  --%s%s%s\n",
+           option->name,
+           option->value_name != NULL ? " " : "",
            option->value_name != NULL ? option->value_name : "");
     char text[700];
-    snprintf(text, sizeof(text), "%s (%s%s%s%s)", option->help,
+    snprintf(text,
+             sizeof(text),
+             "%s (%s%s%s%s)",
+             option->help,
              option->default_text != NULL ? "default: " : "",
              option->default_text != NULL ? option->default_text : "",
              option->default_text != NULL ? "; " : "",
@@ -46,7 +51,9 @@ static void print_option(const struct syn_option *option)
 
 static void print_command(const struct command *command)
 {
-    printf("Usage: syncline %s%s%s\n\n", command->name, command->arguments[0] != '\0' ? " " : "",
+    printf("Usage: syncline %s%s%s\n\n",
+           command->name,
+           command->arguments[0] != '\0' ? " " : "",
            command->arguments);
     print_wrapped(command->summary, 0);
     if (command->details != NULL) {
@@ -56,8 +63,11 @@ static void print_command(const struct command *command)
     if (command->options_without == NULL) {
         return;
     }
-    printf("\nOptions (each also as an environment variable, and with '_' for '-' as a field of\n"
-           "the file given by --config):\n");
+    putchar('\n');
+    print_wrapped(
+        "Options, each also an environment variable and, with '_' for '-', a field of the "
+        "file given by --config:",
+        0);
     size_t count;
     const struct syn_option *table = syn_options(&count);
     for (size_t i = 0; i < count; i++) {

@@ -13,8 +13,8 @@ void output_init(struct output *output, bool is_json, enum syn_log_level least)
     *output = (struct output){.is_json = is_json, .least = least};
     pthread_mutex_init(&output->lock, NULL);
     const char *term = getenv("TERM");
-    output->is_terminal = !is_json && isatty(STDOUT_FILENO) == 1 && term != NULL &&
-                          strcmp(term, "dumb") != 0;
+    output->is_terminal =
+        !is_json && isatty(STDOUT_FILENO) == 1 && term != NULL && strcmp(term, "dumb") != 0;
 }
 
 void output_deinit(struct output *output)

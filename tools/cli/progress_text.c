@@ -9,8 +9,7 @@ void text_add(struct text *text, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int wrote =
-        vsnprintf(text->data + text->size, sizeof(text->data) - text->size, format, args);
+    int wrote = vsnprintf(text->data + text->size, sizeof(text->data) - text->size, format, args);
     va_end(args);
     if (wrote > 0) {
         size_t room = sizeof(text->data) - text->size - 1;
@@ -80,22 +79,32 @@ void progress_line(const struct progress *progress,
 {
     const struct progress_part *total = &progress->total;
     char a[24], b[24], c[24], d[24], e[24];
-    text_add(out, "%s %s", show_duration((double)status->elapsed_ms / 1000.0, a),
+    text_add(out,
+             "%s %s",
+             show_duration((double)status->elapsed_ms / 1000.0, a),
              syn_phase_name(status->phase));
     if (is_live(status->phase)) {
-        text_add(out, " commands=%llu (%s/s) received=%s (%s/s)",
-                 (unsigned long long)status->commands, show_count(total->commands.per_second, a),
+        text_add(out,
+                 " commands=%llu (%s/s) received=%s (%s/s)",
+                 (unsigned long long)status->commands,
+                 show_count(total->commands.per_second, a),
                  show_bytes((double)status->bytes_received, b),
                  show_bytes(total->bytes.per_second, c));
-        text_add(out, " lag=%s %s", show_bytes((double)status->lag_bytes, d),
+        text_add(out,
+                 " lag=%s %s",
+                 show_bytes((double)status->lag_bytes, d),
                  show_duration(status->lag_ms < 0 ? -1 : (double)status->lag_ms / 1000.0, e));
         return;
     }
-    text_add(out, " %s keys=%llu/%llu (%s/s) received=%s (%s/s) eta=%s",
-             show_percent(total->percent, a), (unsigned long long)status->keys,
-             (unsigned long long)status->keys_total, show_count(total->keys.per_second, b),
+    text_add(out,
+             " %s keys=%llu/%llu (%s/s) received=%s (%s/s) eta=%s",
+             show_percent(total->percent, a),
+             (unsigned long long)status->keys,
+             (unsigned long long)status->keys_total,
+             show_count(total->keys.per_second, b),
              show_bytes((double)status->bytes_received, c),
-             show_bytes(total->bytes.per_second, d), show_duration(total->eta_s, e));
+             show_bytes(total->bytes.per_second, d),
+             show_duration(total->eta_s, e));
 }
 
 /* ---- the view ---- */
@@ -121,13 +130,18 @@ struct column_info {
 };
 
 static const struct column_info columns_info[COLUMN_COUNT] = {
-    [COLUMN_PHASE] = {"phase", 9, 10},      [COLUMN_PERCENT] = {"done", 6, 9},
-    [COLUMN_COUNT_DONE] = {"count", 8, 5},  [COLUMN_BYTES] = {"received", 10, 6},
-    [COLUMN_RATE] = {"rate", 12, 7},        [COLUMN_ETA] = {"eta", 7, 4},
-    [COLUMN_LAG] = {"lag", 10, 8},          [COLUMN_LAG_TIME] = {"behind", 7, 3},
-    [COLUMN_QUEUE] = {"queue", 5, 1},       [COLUMN_WAIT] = {"waits for", 11, 2},
+    [COLUMN_PHASE] = {"phase", 9, 10},
+    [COLUMN_PERCENT] = {"done", 6, 9},
+    [COLUMN_COUNT_DONE] = {"count", 8, 4},
+    [COLUMN_BYTES] = {"received", 10, 5},
+    [COLUMN_RATE] = {"rate", 12, 7},
+    [COLUMN_ETA] = {"eta", 7, 6},
+    [COLUMN_LAG] = {"lag", 10, 8},
+    [COLUMN_LAG_TIME] = {"behind", 7, 3},
+    [COLUMN_QUEUE] = {"queue", 5, 1},
+    [COLUMN_WAIT] = {"waits for", 11, 2},
 };
-#define NAME_WIDTH_MIN 10
+#define NAME_WIDTH_MIN 18
 #define NAME_WIDTH_MAX 32
 
 struct layout {
@@ -138,7 +152,7 @@ struct layout {
 
 struct row {
     const char *name;
-    char cells[COLUMN_COUNT][24];
+    char cells[COLUMN_COUNT][32];
 };
 
 static struct layout layout_of(unsigned columns)
@@ -273,11 +287,11 @@ unsigned progress_view(const struct progress *progress,
                    status->lag_bytes,
                    status->lag_ms);
     if (status->memory_limit_bytes > 0) {
-        snprintf(total.cells[COLUMN_QUEUE],
-                 sizeof(total.cells[0]),
-                 "%u%%",
-                 (unsigned)(100.0 * (double)status->memory_bytes /
-                            (double)status->memory_limit_bytes));
+        snprintf(
+            total.cells[COLUMN_QUEUE],
+            sizeof(total.cells[0]),
+            "%u%%",
+            (unsigned)(100.0 * (double)status->memory_bytes / (double)status->memory_limit_bytes));
     }
     add_row(out, &layout, &total);
     return lines + 1;

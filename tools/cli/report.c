@@ -32,9 +32,8 @@ static bool is_reported(const struct phase_times *times, unsigned phase)
 
 void report_event(struct output *output, const struct syn_event *event)
 {
-    static const char *const kinds[] = {[SYN_EVENT_PHASE] = "phase",
-                                        [SYN_EVENT_INFO] = "info",
-                                        [SYN_EVENT_WARNING] = "warning"};
+    static const char *const kinds[] = {
+        [SYN_EVENT_PHASE] = "phase", [SYN_EVENT_INFO] = "info", [SYN_EVENT_WARNING] = "warning"};
     if (event->kind == SYN_EVENT_ERROR) {
         return; /* printed once, when the task has ended */
     }
@@ -76,9 +75,8 @@ static void set_part(json_t *out, const struct progress_part *part)
     set_known(out, "commands_per_s", part->commands.has_rate ? part->commands.per_second : -1);
 }
 
-static json_t *stream_json(const struct progress *progress,
-                           const struct syn_status *status,
-                           uint32_t index)
+static json_t *
+stream_json(const struct progress *progress, const struct syn_status *status, uint32_t index)
 {
     const struct syn_stream_status *stream = &status->streams[index];
     json_t *out = json_object();
@@ -175,11 +173,14 @@ add_amount(struct text *out, uint64_t amount, const char *what, uint64_t bytes, 
     char a[24], b[24], c[24];
     char rate[40] = "";
     if (seconds > 0) {
-        snprintf(rate, sizeof(rate), "%s %s/s",
-                 show_count((double)amount / seconds, a), what);
+        snprintf(rate, sizeof(rate), "%s %s/s", show_count((double)amount / seconds, a), what);
     }
-    text_add(out, " %14llu %-8s %12s %18s %12s", (unsigned long long)amount, what,
-             show_bytes((double)bytes, b), rate,
+    text_add(out,
+             " %14llu %-8s %12s %18s %12s",
+             (unsigned long long)amount,
+             what,
+             show_bytes((double)bytes, b),
+             rate,
              seconds > 0 ? show_bytes((double)bytes / seconds, c) : "");
     text_add(out, seconds > 0 ? "/s" : "");
 }
@@ -195,14 +196,23 @@ void report_table(const struct phase_times *times,
     uint64_t stream_bytes =
         status->bytes_received > snapshot_bytes ? status->bytes_received - snapshot_bytes : 0;
     char duration[24];
-    text_add(out, "%-10s %9s %14s %-8s %12s %18s %14s", "phase", "duration", "amount", "",
-             "received", "rate", "");
+    text_add(out,
+             "%-10s %9s %14s %-8s %12s %18s %14s",
+             "phase",
+             "duration",
+             "amount",
+             "",
+             "received",
+             "rate",
+             "");
     for (unsigned i = 0; i < PHASE_COUNT; i++) {
         if (!is_reported(times, i)) {
             continue;
         }
         double seconds = (double)times->spent_ms[i] / 1000.0;
-        text_add(out, "\n%-10s %9s", syn_phase_name((enum syn_phase)i),
+        text_add(out,
+                 "\n%-10s %9s",
+                 syn_phase_name((enum syn_phase)i),
                  show_duration(seconds, duration));
         if (i == SYN_PHASE_SNAPSHOT) {
             add_amount(out, status->keys, "keys", snapshot_bytes, seconds);
@@ -214,11 +224,13 @@ void report_table(const struct phase_times *times,
     text_add(out, "\n%-10s %9s", syn_phase_name(status->phase), show_duration(seconds, duration));
     add_amount(out, status->operations, "written", status->bytes_received, seconds);
     char sent[24], lag[24];
-    text_add(out, "\nsent %s to the destination; lag at the end %s",
+    text_add(out,
+             "\nsent %s to the destination; lag at the end %s",
              show_bytes((double)status->bytes_sent, sent),
              show_bytes((double)status->lag_bytes, lag));
     if (status->transactions_split > 0) {
-        text_add(out, "; %llu transactions over several slots were applied without atomicity",
+        text_add(out,
+                 "; %llu transactions over several slots were applied without atomicity",
                  (unsigned long long)status->transactions_split);
     }
 }

@@ -29,16 +29,21 @@ struct sync_run {
     struct text text;
     pthread_mutex_t lock;
     struct phase_times times; /* under lock */
+    bool has_phase_event;     /* under lock */
 };
 
 static void print_event(struct sync_run *run, const struct syn_event *event)
 {
     const char *text = event->text != NULL ? event->text : "";
+    const char *name = syn_phase_name(event->phase);
+    if (event->kind == SYN_EVENT_PHASE && strcmp(text, name) == 0) {
+        text = "";
+    }
     switch (event->kind) {
     case SYN_EVENT_PHASE:
-        if (run->output.least <= SYN_LOG_INFO && (event->stream < 0 || run->output.least == SYN_LOG_DEBUG)) {
-            output_line(&run->output, stdout, "%s%s%s", syn_phase_name(event->phase),
-                        text[0] != '\0' ? ": " : "", text);
+        if (run->output.least <= SYN_LOG_INFO &&
+            (event->stream < 0 || run->output.least == SYN_LOG_DEBUG)) {
+            output_line(&run->output, stdout, "%s%s%s", name, text[0] != '\0' ? ": " : "", text);
         }
         break;
     case SYN_EVENT_INFO:
@@ -62,6 +67,7 @@ static void on_event(void *arg, const struct syn_event *event)
     if (event->kind == SYN_EVENT_PHASE && event->stream < 0) {
         pthread_mutex_lock(&run->lock);
         phase_times_add(&run->times, event->phase, monotonic_ms());
+        run->has_phase_event = true;
         pthread_mutex_unlock(&run->lock);
     }
     if (run->output.is_json) {
@@ -80,8 +86,10 @@ static _Noreturn void leave_at_once(struct sync_run *run)
     if (run->has_started) {
         (void)syn_engine_wait(run->engine, LEAVE_WAIT_MS, &err);
     }
-    output_line(&run->output, stderr, "syncline: ended at once; what was received may not be "
-                                      "written");
+    output_line(&run->output,
+                stderr,
+                "syncline: ended at once; what was received may not be "
+                "written");
     if (run->output.is_json) {
         json_t *event = event_new("result");
         event_set_text(event, "command", "sync");
@@ -101,7 +109,8 @@ static void take_signals(struct sync_run *run, unsigned count)
         if (run->stop_count > 1) {
             leave_at_once(run);
         }
-        output_line(&run->output, stderr,
+        output_line(&run->output,
+                    stderr,
                     "syncline: ending after what was received is written; once more to end at "
                     "once");
         syn_engine_stop(run->engine, true);
@@ -114,10 +123,21 @@ static void start_call(void *arg)
     run->has_started = syn_engine_start(run->engine, &run->err);
 }
 
+/* The first phases need no event: the start is ours, and what follows it is seen in a status. */
+static void note_phase(struct sync_run *run, enum syn_phase phase)
+{
+    pthread_mutex_lock(&run->lock);
+    bool is_new = !run->times.has_current || run->times.current != phase;
+    if (is_new && !run->has_phase_event) {
+        phase_times_add(&run->times, phase, monotonic_ms());
+    }
+    pthread_mutex_unlock(&run->lock);
+}
+
 static bool start(struct sync_run *run)
 {
-    run->starter =
-        (struct worker){.signals = &run->signals, .call = start_call, .arg = run};
+    note_phase(run, SYN_PHASE_PRECHECK);
+    run->starter = (struct worker){.signals = &run->signals, .call = start_call, .arg = run};
     if (!worker_start(&run->starter, &run->err)) {
         return false;
     }
@@ -151,6 +171,7 @@ static void tick(struct sync_run *run)
     if (status == NULL) {
         return; /* no memory for a look: the task goes on without it */
     }
+    note_phase(run, status->phase);
     progress_sample(&run->progress, status, monotonic_ms());
     show(run, status);
     syn_status_free(status);

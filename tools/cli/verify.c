@@ -105,7 +105,9 @@ static void show_progress(struct verify_run *run, const struct syn_verify_result
         return;
     }
     char line[160];
-    snprintf(line, sizeof(line), "compared %llu keys, %llu look different",
+    snprintf(line,
+             sizeof(line),
+             "compared %llu keys, %llu look different",
              (unsigned long long)so_far->keys_compared,
              (unsigned long long)so_far->differences);
     if (run->output.is_terminal) {
@@ -135,8 +137,8 @@ static void verify_call(void *arg)
 {
     struct verify_run *run = arg;
     run->shown_ms = monotonic_ms();
-    run->is_ok = syn_verify(
-        run->cli->config, on_difference, on_progress, run, &run->result, &run->err);
+    run->is_ok =
+        syn_verify(run->cli->config, on_difference, on_progress, run, &run->result, &run->err);
 }
 
 /* An interrupted verification proves nothing: its status is not 0, and a second signal does not
@@ -163,28 +165,29 @@ static int summary(struct verify_run *run)
     if (run->output.is_json) {
         json_t *event = event_new("result");
         event_set_text(event, "command", "verify");
-        event_set_text(event, "code",
-                       syn_code_name(run->is_cut_short ? SYN_CODE_STOPPED : code));
+        event_set_text(event, "code", syn_code_name(run->is_cut_short ? SYN_CODE_STOPPED : code));
         event_set_signed(event, "exit_status", status);
         set_counts(event, result);
         output_event(&run->output, event);
         return status;
     }
     char took[24];
-    output_line(&run->output, stdout,
+    output_line(&run->output,
+                stdout,
                 "%s: %llu keys at the source, %llu at the destination, %llu compared in %s: %llu "
                 "equal bytes, %llu equal content, %llu expired, %llu equal when read again, %llu "
                 "different",
-                run->is_cut_short                    ? "cut short"
+                run->is_cut_short         ? "cut short"
                 : result->differences > 0 ? "different"
-                                                     : "equal",
+                                          : "equal",
                 (unsigned long long)result->keys_source,
                 (unsigned long long)result->keys_destination,
                 (unsigned long long)result->keys_compared,
                 show_duration((double)result->elapsed_ms / 1000.0, took),
                 (unsigned long long)result->equal_payload,
                 (unsigned long long)result->equal_content,
-                (unsigned long long)result->expired, (unsigned long long)result->rechecked,
+                (unsigned long long)result->expired,
+                (unsigned long long)result->rechecked,
                 (unsigned long long)result->differences);
     return status;
 }
