@@ -28,6 +28,8 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 5000
 #define ACK_PERIOD_MS 1000
+#define ACK_FIRST_PERIOD_MS 50
+#define ACK_FIRST_MS 2000
 /* A connection that brought something of the stream, or lasted this long, was a good one: after its
  * loss the first try is at once. One that only said +CONTINUE and closed would be asked without
  * end.
@@ -229,7 +231,12 @@ static void feed_ack(struct feed *feed, uint64_t now_ns)
 {
     struct psync *psync = feed->psync;
     ASSERT(psync->phase == PHASE_STREAM);
-    psync->ack_due_ns = now_ns + (uint64_t)ACK_PERIOD_MS * NS_PER_MS;
+    /* After a diskless snapshot the source sends nothing before an ACK, and one that comes before it has
+     * noticed its child's end is in vain: until the first byte they follow each other quickly. */
+    bool is_first = psync->received == psync->live_received &&
+                    now_ns - psync->live_ns < (uint64_t)ACK_FIRST_MS * NS_PER_MS;
+    uint64_t period_ms = is_first ? ACK_FIRST_PERIOD_MS : ACK_PERIOD_MS;
+    psync->ack_due_ns = now_ns + period_ms * NS_PER_MS;
     psync->is_ack_pending = !io_op_is_idle(&psync->send_op);
     if (!psync->is_ack_pending) {
         feed_send(feed, psync_ack(feed_ack_offset(feed), psync->out));

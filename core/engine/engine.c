@@ -1,7 +1,6 @@
 #include "core/engine/engine.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -15,12 +14,7 @@ static struct syn_engine *engine_new(struct syn_err *err)
         return NULL;
     }
     memset(engine, 0, sizeof(*engine));
-    engine->log_lines = mem_calloc(MEM_ENGINE, LOG_LINES * sizeof(*engine->log_lines));
-    if (engine->log_lines == NULL || !waker_init(&engine->control_waker, err)) {
-        if (engine->log_lines == NULL) {
-            ERR(err, SYN_CODE_MEMORY, "out of memory for an engine");
-        }
-        mem_free(MEM_ENGINE, engine->log_lines);
+    if (!waker_init(&engine->control_waker, err)) {
         mem_free(MEM_ENGINE, engine);
         return NULL;
     }
@@ -39,7 +33,6 @@ static void engine_delete(struct syn_engine *engine)
     pthread_cond_destroy(&engine->ended);
     pthread_mutex_destroy(&engine->lock);
     waker_deinit(&engine->control_waker);
-    mem_free(MEM_ENGINE, engine->log_lines);
     /* The configuration holds passwords. */
     explicit_bzero(engine, sizeof(*engine));
     mem_free(MEM_ENGINE, engine);
@@ -81,23 +74,6 @@ void syn_engine_on_event(struct syn_engine *engine, syn_event_callback *callback
     engine->event_arg = arg;
 }
 
-/* ---- log lines become events, in the control thread ---- */
-
-static void engine_log(void *arg, enum log_level level, const char *text)
-{
-    struct syn_engine *engine = arg;
-    pthread_mutex_lock(&engine->lock);
-    if (engine->log_count < LOG_LINES) {
-        struct log_line *line =
-            &engine->log_lines[(engine->log_head + engine->log_count) % LOG_LINES];
-        line->level = (int)level;
-        snprintf(line->text, sizeof(line->text), "%s", text);
-        engine->log_count++;
-    }
-    pthread_mutex_unlock(&engine->lock);
-    waker_wake(&engine->control_waker);
-}
-
 /* ---- start ---- */
 
 static bool engine_prepare(struct syn_engine *engine, struct syn_err *err)
@@ -116,9 +92,6 @@ bool syn_engine_start(struct syn_engine *engine, struct syn_err *err)
     err_clear(err);
     if (atomic_load_relaxed(&engine->phase) != SYN_PHASE_NEW) {
         return ERR(err, SYN_CODE_USAGE, "an engine is started once; open another one");
-    }
-    if (engine->on_event != NULL) {
-        log_set_sink(engine_log, engine);
     }
     if (!engine_prepare(engine, err)) {
         atomic_store_release(&engine->phase, SYN_PHASE_FAILED);
@@ -204,9 +177,6 @@ void syn_engine_free(struct syn_engine *engine)
     if (engine->has_control) {
         syn_engine_stop(engine, false);
         pthread_join(engine->control, NULL);
-    }
-    if (engine->on_event != NULL) {
-        log_set_sink(NULL, NULL);
     }
     engine_demolish(engine);
     topology_deinit(&engine->source);

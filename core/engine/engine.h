@@ -48,12 +48,6 @@ struct watch {
     enum syn_phase phase_seen;
 };
 
-#define LOG_LINES 256
-struct log_line {
-    int level;
-    char text[400];
-};
-
 enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
 
 struct syn_engine {
@@ -89,13 +83,10 @@ struct syn_engine {
     bool has_control;
     bool has_monitor;
 
-    pthread_mutex_t lock; /* samples, log lines, is_ended and result */
+    pthread_mutex_t lock; /* samples, is_ended and result */
     pthread_cond_t ended; /* is_ended changed                        */
     bool is_ended;
     struct syn_err result;
-    struct log_line *log_lines;
-    uint32_t log_head;
-    uint32_t log_count;
 
     /* W: API; R: control, acquire. Only grows. */
     _Atomic int stop_request; /* enum stop_request */

@@ -47,28 +47,6 @@ static void set_phase(struct syn_engine *engine, enum syn_phase phase)
     engine_event(engine, SYN_EVENT_PHASE, -1, phase, SYN_CODE_OK, "%s", syn_phase_name(phase));
 }
 
-/* Lines that modules logged since the last call, as events. */
-static void deliver_log(struct syn_engine *engine)
-{
-    for (;;) {
-        struct log_line line;
-        pthread_mutex_lock(&engine->lock);
-        bool has_line = engine->log_count > 0;
-        if (has_line) {
-            line = engine->log_lines[engine->log_head];
-            engine->log_head = (engine->log_head + 1) % LOG_LINES;
-            engine->log_count--;
-        }
-        pthread_mutex_unlock(&engine->lock);
-        if (!has_line) {
-            return;
-        }
-        enum syn_event_kind kind = line.level >= LOG_WARNING ? SYN_EVENT_WARNING : SYN_EVENT_INFO;
-        int phase = atomic_load_relaxed(&engine->phase);
-        engine_event(engine, kind, -1, (enum syn_phase)phase, SYN_CODE_OK, "%s", line.text);
-    }
-}
-
 /* ---- streams ---- */
 
 enum syn_phase engine_stream_phase(const struct syn_engine *engine, uint32_t i)
@@ -326,7 +304,6 @@ static void finish(struct syn_engine *engine, const struct syn_err *err)
         pthread_join(engine->monitor, NULL);
         engine->has_monitor = false;
     }
-    deliver_log(engine);
     atomic_store_release(&engine->ended_ms, clock_monotonic_ms());
     bool is_failed = err->code != SYN_CODE_OK && err->code != SYN_CODE_STOPPED;
     if (is_failed) {
@@ -347,10 +324,10 @@ void *engine_control_main(void *arg)
     err_clear(&err);
     bool is_over = false;
     bool is_good = true;
+    engine_event(engine, SYN_EVENT_PHASE, -1, SYN_PHASE_SNAPSHOT, SYN_CODE_OK, "snapshot");
     while (is_good && !is_over && atomic_load_acquire(&engine->stop_request) == STOP_NONE) {
         control_sleep(engine);
-        deliver_log(engine);
-        is_good = watch_once(engine, &is_over, &err);
+            is_good = watch_once(engine, &is_over, &err);
     }
     if (is_good && atomic_load_acquire(&engine->stop_request) == STOP_NOW) {
         ERR(&err, SYN_CODE_STOPPED, "stopped before everything that was received was written");
