@@ -5,7 +5,8 @@
  * - The open port's decoder has nothing more yet: the lane waits for it while other ports fill up
  * and stop their decoders. The open one does not depend on them: its source has its own chunks and
  * its decoder keeps batches in reserve for an open unit (router.c).
- * - The server stops reading because nobody reads its replies: a receive is always in the air.
+ * - The server stops reading because nobody reads its replies: a receive is always in the air, or
+ * follows within LANE_REST_MS.
  */
 #include "apply/lane.h"
 
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 #include "apply/lane_error.h"
+
+#define LANE_REST_MS 1
 
 static void lane_receive(struct lane *lane);
 static void lane_send(struct lane *lane);
@@ -239,7 +242,22 @@ static void lane_received(struct io_op *op, int result)
         return;
     }
     lane_return(lane);
-    lane_receive(lane);
+    /* A busy server answers in many small pieces, and each would wake this thread and the decoders.
+     * With more than one batch still unanswered nobody waits for the next piece, so the replies
+     * gather for a while. */
+    if (lane->head != NULL && lane->head->next != NULL) {
+        io_timeout(lane->applier->loop, &lane->rest_op, LANE_REST_MS);
+    } else {
+        lane_receive(lane);
+    }
+}
+
+static void lane_rested(struct io_op *op, int result)
+{
+    struct lane *lane = op->owner;
+    if (!lane->is_failed && result != -ECANCELED) {
+        lane_receive(lane);
+    }
 }
 
 static void lane_receive(struct lane *lane)
@@ -290,6 +308,7 @@ bool lane_init(struct lane *lane,
     reply_scanner_init(&lane->scanner);
     lane->send_op = (struct io_op){.done = lane_sent, .owner = lane};
     lane->receive_op = (struct io_op){.done = lane_received, .owner = lane};
+    lane->rest_op = (struct io_op){.done = lane_rested, .owner = lane};
     return true;
 }
 
@@ -326,7 +345,8 @@ static bool applier_is_quiet(const struct applier *applier)
 {
     for (uint32_t i = 0; i < applier->lane_count; i++) {
         const struct lane *lane = applier->lanes[i];
-        if (!io_op_is_idle(&lane->send_op) || !io_op_is_idle(&lane->receive_op)) {
+        if (!io_op_is_idle(&lane->send_op) || !io_op_is_idle(&lane->receive_op) ||
+            !io_op_is_idle(&lane->rest_op)) {
             return false;
         }
     }
@@ -347,6 +367,7 @@ static void *applier_main(void *arg)
         lane->is_failed = true; /* nothing new is started from the completions that follow */
         io_cancel(applier->loop, &lane->send_op);
         io_cancel(applier->loop, &lane->receive_op);
+        io_cancel(applier->loop, &lane->rest_op);
     }
     while (!applier_is_quiet(applier)) {
         io_loop_step(applier->loop, NULL, NULL, 10);

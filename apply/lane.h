@@ -60,6 +60,7 @@ struct lane {
     struct reply_scanner scanner;
     struct io_op send_op;
     struct io_op receive_op;
+    struct io_op rest_op; /* delays the next receive, see lane_received */
     struct iovec iov[LANE_IOV_MAX];
     uint32_t receive_used; /* bytes of an unfinished line kept in front */
     uint8_t *receive;      /* LANE_RECEIVE_BYTES                        */

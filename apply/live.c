@@ -191,6 +191,13 @@ static struct slice arg_slice(const uint8_t *bytes, const struct resp_command *c
     return (struct slice){bytes + command->argv[i].pos, command->argv[i].size};
 }
 
+static bool
+arg_is(const uint8_t *bytes, const struct resp_command *command, uint32_t i, const char *word)
+{
+    return i < command->argc && command->argv[i].size == strlen(word) &&
+           strncasecmp((const char *)bytes + command->argv[i].pos, word, strlen(word)) == 0;
+}
+
 /* MSET, DEL and UNLINK over several lanes: one command per key has the same effect, as the source's
  * own atomicity ended at its border anyway. */
 static bool apply_split(struct stream *stream,
@@ -267,15 +274,17 @@ static bool apply_keys(struct stream *stream,
  * streamParseAddOrTrimArgsOrReply, 6.2. */
 uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command)
 {
-    static const char limit[] = "LIMIT";
-    /* key [NOMKSTREAM] MAXLEN|MINID = n LIMIT m: never deeper than argument 6 */
-    for (uint32_t i = 4; i + 1 < command->argc && i <= 6; i++) {
-        const char *arg = (const char *)bytes + command->argv[i].pos;
-        const uint8_t *sign = bytes + command->argv[i - 2].pos;
-        if (command->argv[i].size == sizeof(limit) - 1 &&
-            strncasecmp(arg, limit, sizeof(limit) - 1) == 0 && command->argv[i - 2].size == 1 &&
-            *sign == '=') {
-            return i;
+    /* key [options] MAXLEN|MINID = n LIMIT m. The first other word is XADD's ID; the fields behind
+     * it may be called anything, "=" and "LIMIT" too. */
+    for (uint32_t i = 2; i < command->argc; i++) {
+        if (arg_is(bytes, command, i, "MAXLEN") || arg_is(bytes, command, i, "MINID")) {
+            bool has_limit = arg_is(bytes, command, i + 1, "=") &&
+                             arg_is(bytes, command, i + 3, "LIMIT") && i + 4 < command->argc;
+            return has_limit ? i + 3 : 0;
+        }
+        if (!arg_is(bytes, command, i, "NOMKSTREAM") && !arg_is(bytes, command, i, "KEEPREF") &&
+            !arg_is(bytes, command, i, "DELREF") && !arg_is(bytes, command, i, "ACKED")) {
+            return 0;
         }
     }
     return 0;
@@ -378,9 +387,7 @@ bool live_apply(struct stream *stream,
     if (!live_db(stream, bytes, command, source_db, &db, err)) {
         return false;
     }
-    if (db == DB_NONE && info->class != COMMAND_FLUSHALL && info->class != COMMAND_SWAPDB &&
-        info->class != COMMAND_FUNCTION && info->class != COMMAND_SCRIPT &&
-        info->class != COMMAND_MOVE && info->class != COMMAND_COPY) {
+    if (db == DB_NONE && !live_is_beyond_db(info)) {
         counter_add(&stream->dropped, 1);
         return true;
     }
@@ -525,7 +532,11 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
         return step;
     }
     if (pos > 0) {
-        stream_note_place(stream, false);
+        /* What a transaction keeps is not written yet, so no batch stands for its offset: EXEC
+         * notes the next place. */
+        if (!stream->transaction.is_open || stream->transaction.is_split) {
+            stream_note_place(stream, false);
+        }
         atomic_store_relaxed(&stream->offset_decoded, stream->offset);
     }
     return pos > 0 ? STEP_DONE : STEP_WAIT;

@@ -157,19 +157,17 @@ void stream_advance(struct stream *stream)
 
 /* The source is gone in the middle of a value that is being streamed: it will never be completed,
  * since a snapshot cannot be resumed, and the lane must not wait for it. */
-static bool stream_lost_value(struct stream *stream, struct syn_err *err)
+static bool stream_lost_value(struct stream *stream, int state, bool *did, struct syn_err *err)
 {
-    if (stream->router->unit_owner != stream) {
-        return true;
-    }
-    int state = atomic_load_acquire(&stream->feed->state);
-    if (state == FEED_SNAPSHOT || state == FEED_LIVE || ring_count(&stream->feed->chunks) > 0) {
+    if (stream->router->unit_owner != stream || state == FEED_SNAPSHOT || state == FEED_LIVE ||
+        ring_count(&stream->feed->chunks) > 0) {
         return true;
     }
     if (!snapshot_abandon(stream, err)) {
         return false;
     }
     stream_set_state(stream, STREAM_WAITING);
+    *did = true; /* others, who waited for the unit's end, may have something to take */
     return true;
 }
 
@@ -212,11 +210,13 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     if (stream->router->unit_owner != NULL && stream->router->unit_owner != stream) {
         return true; /* another stream's value is on its way to a lane of ours */
     }
+    /* Before the look at the input: a session's bytes are all there before its end is told. */
+    int state = atomic_load_acquire(&stream->feed->state);
     enum step step = stream_take(stream, err);
     if (step == STEP_FAIL) {
         return false;
     }
-    if (step == STEP_WAIT && !stream_lost_value(stream, err)) {
+    if (step == STEP_WAIT && !stream_lost_value(stream, state, did, err)) {
         return false;
     }
     *did = *did || step == STEP_DONE;

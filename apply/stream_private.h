@@ -58,6 +58,13 @@ static inline uint32_t task_db(const struct task *task, uint64_t db)
     uint16_t mapped = db < task->db_map_count ? task->db_map[db] : UINT16_MAX;
     return mapped == UINT16_MAX ? DB_NONE : mapped;
 }
+/* Acts on more than the selected database, so that one which is not copied may not drop it. */
+static inline bool live_is_beyond_db(const struct command_info *info)
+{
+    return info->class == COMMAND_FLUSHALL || info->class == COMMAND_SWAPDB ||
+           info->class == COMMAND_FUNCTION || info->class == COMMAND_SCRIPT ||
+           info->class == COMMAND_MOVE || info->class == COMMAND_COPY;
+}
 /* Applies one command outside a transaction. */
 MUST_CHECK bool live_apply(struct stream *stream,
                            const struct command_info *info,

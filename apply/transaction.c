@@ -154,8 +154,9 @@ static bool command_find_place(struct stream *stream,
     const struct command_info *info =
         command_find(bytes + command.argv[0].pos, command.argv[0].size);
     ASSERT(info != NULL);
-    if (task_db(stream->task, kept->db) == DB_NONE || info->class == COMMAND_READ ||
-        info->class == COMMAND_PUBLISH || info->class == COMMAND_PING) {
+    bool is_dropped = task_db(stream->task, kept->db) == DB_NONE && !live_is_beyond_db(info);
+    if (is_dropped || info->class == COMMAND_READ || info->class == COMMAND_PUBLISH ||
+        info->class == COMMAND_PING) {
         return true; /* nothing of it is applied; transaction_queue leaves it out too */
     }
     if (!command_is_queueable(info, bytes, &command)) {

@@ -201,6 +201,10 @@ static bool
 context_error(struct control *control, int number, const char *what, struct syn_err *err)
 {
     switch (control->context->err) {
+#ifdef REDIS_ERR_TIMEOUT /* hiredis 1.0: the kernel gave the connection up */
+    case REDIS_ERR_TIMEOUT:
+        return connection_error(control, ETIMEDOUT, what, err);
+#endif
     case REDIS_ERR_IO:
         return connection_error(control, number, what, err);
     case REDIS_ERR_EOF:
@@ -454,7 +458,7 @@ first_look(const struct control *control, int fd, uint64_t deadline_ms, struct s
     if (size < 0) {
         return connect_error(control, errno, err);
     }
-    if (bytes[0] != '+' && bytes[0] != '-') {
+    if (bytes[0] != '+' && bytes[0] != '-' && bytes[0] != '$') {
         return not_a_redis(control, bytes, (size_t)size, err);
     }
     return true;

@@ -127,6 +127,7 @@ static void close_finish(struct feed *feed)
     }
     explicit_bzero(psync->out, sizeof(psync->out));
     psync->is_ack_pending = false;
+    psync->rest_until_ns = 0;
     feed_end_session(feed);
     switch (psync->after_close) {
     case AFTER_RETRY:
@@ -231,8 +232,9 @@ static void feed_ack(struct feed *feed, uint64_t now_ns)
 {
     struct psync *psync = feed->psync;
     ASSERT(psync->phase == PHASE_STREAM);
-    /* After a diskless snapshot the source sends nothing before an ACK, and one that comes before it has
-     * noticed its child's end is in vain: until the first byte they follow each other quickly. */
+    /* After a diskless snapshot the source sends nothing before an ACK, and one that comes before
+     * it has noticed its child's end is in vain: until the first byte they follow each other
+     * quickly. */
     bool is_first = psync->received == psync->live_received &&
                     now_ns - psync->live_ns < (uint64_t)ACK_FIRST_MS * NS_PER_MS;
     uint64_t period_ms = is_first ? ACK_FIRST_PERIOD_MS : ACK_PERIOD_MS;
@@ -601,6 +603,9 @@ uint64_t feed_due_ns(const struct feed *feed)
         if (psync->phase == PHASE_STREAM && psync->ack_due_ns < due) {
             due = psync->ack_due_ns;
         }
+        if (psync->rest_until_ns != 0 && psync->rest_until_ns < due) {
+            due = psync->rest_until_ns;
+        }
     }
     return due;
 }
@@ -624,7 +629,7 @@ static void feed_lose_silent(struct feed *feed)
 static bool session_poll(struct feed *feed, uint64_t now_ns)
 {
     struct psync *psync = feed->psync;
-    bool did = feed_receive_poll(feed);
+    bool did = feed_receive_poll(feed, now_ns);
     if (psync->phase == PHASE_STREAM) {
         /* Loaded first: an exchange at every turn would cost a locked instruction. */
         if (atomic_load_relaxed(&feed->ack_wanted) &&

@@ -43,9 +43,10 @@ struct psync {
     struct io_op recv_op;
     struct io_op send_op;
 
-    uint64_t due_ns;       /* WAITING: connect then. CONNECTING, LINES: give up then            */
-    uint64_t last_byte_ns; /* PAYLOAD, STREAM: when something came last, or receiving resumed   */
-    uint64_t ack_due_ns;   /* next periodic ACK                                                 */
+    uint64_t due_ns;        /* WAITING: connect then. CONNECTING, LINES: give up then            */
+    uint64_t last_byte_ns;  /* PAYLOAD, STREAM: when something came last, or receiving resumed   */
+    uint64_t rest_until_ns; /* PAYLOAD: receive again then; 0: not resting                      */
+    uint64_t ack_due_ns;    /* next periodic ACK                                                 */
 
     /* Trying again. */
     uint64_t trouble_ns; /* since when nothing good happened; 0: all is well                    */
@@ -106,7 +107,7 @@ void feed_begin_continue(struct feed *feed);
 /* The session is over and no receive in the air: nothing more comes into the current chunk. */
 void feed_end_session(struct feed *feed);
 /* Looks for free chunks when starved, and at what the decoder found. True: did anything. */
-bool feed_receive_poll(struct feed *feed);
+bool feed_receive_poll(struct feed *feed, uint64_t now_ns);
 /* What REPLCONF ACK says now. */
 uint64_t feed_ack_offset(const struct feed *feed);
 uint64_t feed_offset_received(const struct psync *psync);

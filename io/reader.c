@@ -4,10 +4,6 @@
  * The feeds have no timers of their own: the turn's timeout is the earliest time at which one of
  * them has something to do.
  */
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-
 #include "io/feed_private.h"
 
 static bool reader_poll(void *arg)
@@ -62,18 +58,6 @@ static void *reader_run(void *arg)
     return NULL;
 }
 
-/* Signals are for the program's own threads. */
-static int thread_create(struct reader *reader)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(&reader->thread, NULL, reader_run, reader);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result;
-}
-
 bool reader_start(struct reader *reader,
                   enum io_backend backend,
                   struct feed **feeds,
@@ -94,8 +78,7 @@ bool reader_start(struct reader *reader,
         feed->pool.reader = io_loop_waker(reader->loop);
         feed->reader = reader;
     }
-    int result = thread_create(reader);
-    if (result != 0) {
+    if (!thread_start(&reader->thread, "read", index, reader_run, reader, err)) {
         for (uint32_t i = 0; i < feed_count; i++) {
             feeds[i]->psync->loop = NULL;
             feeds[i]->pool.reader = NULL;
@@ -104,12 +87,9 @@ bool reader_start(struct reader *reader,
         }
         io_loop_free(reader->loop);
         reader->loop = NULL;
-        return ERR_SYS(err, SYN_CODE_SYSTEM, result, "cannot start a reader thread");
+        return false;
     }
     reader->is_started = true;
-    char name[16];
-    snprintf(name, sizeof(name), "sync-read-%u", (unsigned)(index % 10000));
-    pthread_setname_np(reader->thread, name);
     return true;
 }
 

@@ -1,10 +1,10 @@
 /*
- * What the end-to-end benchmarks need and no packaged tool gives: data sets as RESP, a paced writer, and the latency between
- * two servers read from their own MONITOR clocks.
+ * What the end-to-end benchmarks need and no packaged tool gives: data sets as RESP, a paced
+ * writer, and the latency between two servers read from their own MONITOR clocks.
  *
- *   tool load S|M SCALE      RESP on standard output, for redis-cli --pipe; SCALE divides the key counts
- *   tool pace PORT RATE SECONDS     SETs with unique values, one at a time, evenly spaced
- *   tool delay PORT_A PORT_B SECONDS    added latency: time of execution at B minus that at A, in µs
+ *   tool load S|M SCALE      RESP on standard output, for redis-cli --pipe; SCALE divides the key
+ * counts tool pace PORT RATE SECONDS     SETs with unique values, one at a time, evenly spaced tool
+ * delay PORT_A PORT_B SECONDS    added latency: time of execution at B minus that at A, in µs
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,7 +33,8 @@ static uint64_t random_next(void)
 
 static void random_text(char *out, size_t size)
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     for (size_t i = 0; i < size; i++) {
         out[i] = letters[random_next() >> 58];
     }
@@ -65,18 +66,24 @@ static void put_collection(const char *command, const char *prefix, uint64_t n, 
     snprintf(key, sizeof(key), "%s:%09" PRIu64, prefix, n);
     for (int done = 0; done < count;) {
         int take = count - done < 1000 ? count - done : 1000;
-        printf("*%d\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", 2 + take * (is_pair ? 2 : 1), strlen(command),
-               command, strlen(key), key);
+        printf("*%d\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n",
+               2 + take * (is_pair ? 2 : 1),
+               strlen(command),
+               command,
+               strlen(key),
+               key);
         for (int i = 0; i < take; i++, done++) {
             char member[24];
             char other[24];
             snprintf(member, sizeof(member), "m%07d", done);
             if (command[0] == 'Z') {
                 snprintf(other, sizeof(other), "%d.%u", done, (unsigned)(random_next() % 1000));
-                printf("$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(other), other, strlen(member), member);
+                printf(
+                    "$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(other), other, strlen(member), member);
             } else if (is_pair) {
                 random_text(other, 12);
-                printf("$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(member), member, strlen(other), other);
+                printf(
+                    "$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(member), member, strlen(other), other);
             } else {
                 random_text(other, 12);
                 printf("$%zu\r\n%s\r\n", strlen(other), other);
@@ -151,9 +158,12 @@ static int pace(int port, uint64_t rate, uint64_t seconds)
         char command[128];
         char value[32];
         int value_size = snprintf(value, sizeof(value), "v%" PRIu64, n);
-        int size = snprintf(command, sizeof(command),
-                            "*3\r\n$3\r\nSET\r\n$13\r\npace:%08" PRIu64 "\r\n$%d\r\n%s\r\n", n % 10000,
-                            value_size, value);
+        int size = snprintf(command,
+                            sizeof(command),
+                            "*3\r\n$3\r\nSET\r\n$13\r\npace:%08" PRIu64 "\r\n$%d\r\n%s\r\n",
+                            n % 10000,
+                            value_size,
+                            value);
         if (write(fd, command, (size_t)size) != size) {
             perror("write");
             return 1;
@@ -191,8 +201,8 @@ static void monitor_line(struct monitor *monitor, const char *line)
 
 static void monitor_read(struct monitor *monitor)
 {
-    ssize_t got = read(monitor->fd, monitor->line + monitor->used,
-                       sizeof(monitor->line) - 1 - monitor->used);
+    ssize_t got =
+        read(monitor->fd, monitor->line + monitor->used, sizeof(monitor->line) - 1 - monitor->used);
     if (got <= 0) {
         return;
     }
@@ -262,13 +272,16 @@ int main(int argc, char **argv)
         return load(argv[2], strtoull(argv[3], NULL, 10));
     }
     if (argc == 5 && strcmp(argv[1], "pace") == 0) {
-        return pace((int)strtol(argv[2], NULL, 10), strtoull(argv[3], NULL, 10),
+        return pace((int)strtol(argv[2], NULL, 10),
+                    strtoull(argv[3], NULL, 10),
                     strtoull(argv[4], NULL, 10));
     }
     if (argc == 5 && strcmp(argv[1], "delay") == 0) {
-        return delay((int)strtol(argv[2], NULL, 10), (int)strtol(argv[3], NULL, 10),
+        return delay((int)strtol(argv[2], NULL, 10),
+                     (int)strtol(argv[3], NULL, 10),
                      strtoull(argv[4], NULL, 10));
     }
-    fprintf(stderr, "usage: tool load S|M SCALE | pace PORT RATE SECONDS | delay PORT_A PORT_B SECONDS\n");
+    fprintf(stderr,
+            "usage: tool load S|M SCALE | pace PORT RATE SECONDS | delay PORT_A PORT_B SECONDS\n");
     return 2;
 }

@@ -2,8 +2,9 @@
 
 #include <string.h>
 
-/* crc_tables[k][i] is the CRC of byte i followed by k zero bytes, polynomial 0x1021: a CRC is linear, so eight bytes are
- * the sum of eight look-ups that do not wait for each other. Filled before main. */
+/* crc_tables[k][i] is the CRC of byte i followed by k zero bytes, polynomial 0x1021: a CRC is
+ * linear, so eight bytes are the sum of eight look-ups that do not wait for each other. Filled
+ * before main. */
 static uint16_t crc_tables[8][256];
 
 __attribute__((constructor)) static void crc_tables_make(void)

@@ -327,7 +327,7 @@ void *engine_control_main(void *arg)
     engine_event(engine, SYN_EVENT_PHASE, -1, SYN_PHASE_SNAPSHOT, SYN_CODE_OK, "snapshot");
     while (is_good && !is_over && atomic_load_acquire(&engine->stop_request) == STOP_NONE) {
         control_sleep(engine);
-            is_good = watch_once(engine, &is_over, &err);
+        is_good = watch_once(engine, &is_over, &err);
     }
     if (is_good && atomic_load_acquire(&engine->stop_request) == STOP_NOW) {
         ERR(&err, SYN_CODE_STOPPED, "stopped before everything that was received was written");

@@ -17,11 +17,12 @@
 #include "apply/topology.h"
 #include "core/engine/config.h"
 
-#define VERIFY_SCAN_COUNT "1000"            /* a hint: SCAN returns about so many */
-#define VERIFY_BATCH_KEYS 1000u             /* keys of one round trip */
-#define VERIFY_BATCH_BYTES (32u << 20)      /* payloads in flight from one side at a time */
-#define VERIFY_DUMP_BYTES_MAX (64ull << 20) /* larger values are never dumped, but read in pieces  \
-                                             */
+#define VERIFY_SCAN_COUNT "1000" /* a hint: SCAN returns about so many */
+#define VERIFY_BATCH_KEYS 1000u  /* keys of one round trip */
+#define VERIFY_BATCH_BYTES (32u << 20)
+/* Payloads in flight from one side at a time are the above; larger values than this are never
+ * dumped, but read in pieces. */
+#define VERIFY_DUMP_BYTES_MAX (64ull << 20)
 
 /* ---- sides ---- */
 

@@ -349,6 +349,18 @@ static bool node_knows_all(redisContext *context, uint32_t node_count)
     return knows;
 }
 
+/* Whether a node lists all replicas of the cluster where clients look for them: an entry of CLUSTER
+ * SLOTS is a range, its first and last slot, then the master and its replicas. */
+static bool node_knows_replicas(redisContext *context, uint32_t replica_count)
+{
+    redisReply *reply = test_command(context, "CLUSTER SLOTS");
+    size_t listed = 0;
+    for (size_t i = 0; i < reply->elements; i++)
+        listed += reply->element[i]->elements - 3;
+    freeReplyObject(reply);
+    return listed == replica_count;
+}
+
 static void attach_replicas(struct test_cluster *cluster, redisContext **contexts)
 {
     uint32_t masters = cluster->master_count;
@@ -367,6 +379,18 @@ static void attach_replicas(struct test_cluster *cluster, redisContext **context
     }
     for (uint32_t i = masters; i < cluster->node_count; i++)
         wait_for_info(cluster->nodes[i].port, "master_link_status", "up");
+    /* CLUSTER SLOTS tells a replica only when its offset has come around by gossip, a second later.
+     */
+    uint64_t deadline = test_deadline(TEST_START_MS);
+    bool has_replicas = masters < cluster->node_count;
+    for (uint32_t i = 0; has_replicas && i < masters; i++) /* an offset of 0 is never told */
+        test_command_ok(contexts[i], "CONFIG SET repl-ping-replica-period 1");
+    for (uint32_t i = 0; has_replicas && i < cluster->node_count; i++) {
+        while (!node_knows_replicas(contexts[i], cluster->node_count - masters))
+            test_poll(deadline, "waiting for replicas in CLUSTER SLOTS");
+    }
+    for (uint32_t i = 0; has_replicas && i < masters; i++)
+        test_command_ok(contexts[i], "CONFIG SET repl-ping-replica-period 10");
 }
 
 static void introduce(struct test_cluster *cluster, redisContext **contexts)

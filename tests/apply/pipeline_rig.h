@@ -1,0 +1,191 @@
+/*
+ * The real middle of the pipeline between two false ends: feeds that a test fills by hand, and
+ * destinations that record what they are sent and answer as told.
+ *
+ * Each lane has a peer: a thread on the other end of a socket pair that parses commands, keeps the
+ * selected database and MULTI as a server does, checks the CRC of RESTORE payloads, and answers.
+ * The decoders run in their threads, or (is_stepped) the test itself is the only decoder and moves
+ * it with rig_step, so that an input cut at a place is really looked at there.
+ *
+ * Threads:   rig_* by the test. Fields of a peer named so are read under its lock.
+ * Ownership: rig_new to rig_free; the rig owns everything in it.
+ * Limits:    every wait ends after RIG_TIMEOUT_MS and fails the test.
+ */
+#ifndef TESTS_APPLY_PIPELINE_RIG_H
+#define TESTS_APPLY_PIPELINE_RIG_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "apply/stream_private.h"
+
+#define RIG_TIMEOUT_MS 20000
+#define RIG_LANES_MAX 4
+#define RIG_STREAMS_MAX 3
+
+struct peer {
+    pthread_t thread;
+    int fd;
+    struct waker waker;
+    /* W: test. R: peer. */
+    _Atomic uint64_t reply_limit; /* answer no more than this many commands; UINT64_MAX: all */
+    _Atomic bool is_stalled;      /* read nothing, answer nothing                            */
+    _Atomic bool is_stopping;
+    uint64_t fail_at;       /* the n-th command (from 1) is answered by fail_text; 0: none      */
+    const char *fail_text;  /* without "-" and CRLF, constant before the first command        */
+    const char *fail_name;  /* every command of this name is answered by fail_text              */
+    uint64_t fail_in_exec;  /* the n-th command of each transaction (from 1) fails inside EXEC  */
+    const char *raw_answer; /* the fail_at-th answer, as these very bytes                       */
+
+    /* W: peer, under the lock. R: test, under the lock. */
+    pthread_mutex_t lock;
+    uint64_t command_count; /* received, SELECT and MULTI among them                           */
+    uint64_t reply_count;   /* answers handed to the socket                                    */
+    uint64_t restore_bad;   /* RESTORE payloads whose CRC was wrong; not in the digest         */
+    uint64_t group_max;     /* most pairs in one MSET                                          */
+    uint64_t digest;        /* of the effects in order: MSET as its SETs, no SELECT            */
+    uint64_t effect_count;
+    uint64_t bytes; /* received */
+    char *text;     /* "db NAME arg arg\n" for each command; long arguments cut  */
+    size_t text_size;
+    size_t text_capacity;
+
+    /* The peer's alone. */
+    uint32_t db;
+    bool is_multi;
+    uint32_t queued;
+    uint8_t *in;
+    size_t in_size;
+    size_t in_capacity;
+    struct resp_cutter cutter;
+    char *out;
+    size_t out_size;
+    size_t out_capacity;
+    uint64_t out_count; /* answers made, those not released among them */
+    uint64_t *out_ends; /* end of each answer still in `out`           */
+    size_t out_ends_count;
+    size_t out_ends_capacity;
+};
+
+struct rig_options {
+    uint32_t lanes;  /* 0: 1                                                          */
+    uint32_t shards; /* 0: 1; more, or is_cluster: lanes are divided by slots           */
+    bool is_cluster;
+    uint32_t streams;  /* 0: 1 */
+    uint32_t decoders; /* 0: 1; stream i belongs to decoder i % decoders              */
+    bool is_stepped;
+    uint32_t chunk_bytes; /* 0: 4096 */
+    uint32_t chunk_count; /* 0: 8    */
+    uint32_t headroom_bytes;
+    uint32_t batch_bytes; /* 0: 4096 */
+    uint32_t batch_count; /* 0: 16   */
+    uint32_t batch_ops;   /* 0: 128  */
+    size_t hold_bytes_free;
+    size_t hold_bytes_max; /* 0: 64 MiB */
+    const uint16_t *db_map;
+    uint32_t db_map_count;
+    bool has_no_functions;
+    bool has_no_pxat;
+    int socket_bytes; /* SO_SNDBUF and SO_RCVBUF of the lanes; 0: the system's */
+    enum io_backend backend;
+};
+
+struct source {
+    struct feed feed;
+    struct stream stream;
+    struct chunk *open; /* being filled; NULL: none */
+    uint32_t session_count;
+};
+
+struct rig {
+    struct rig_options options;
+    struct task task;
+    struct failure failure;
+    struct route route;
+    uint16_t shard_lane[RIG_LANES_MAX];
+    struct waker control;
+    struct lane lanes[RIG_LANES_MAX];
+    struct applier applier;
+    struct decoder decoders[2];
+    struct source sources[RIG_STREAMS_MAX];
+    struct stream *decoder_streams[2][RIG_STREAMS_MAX];
+    struct lane *lane_list[RIG_LANES_MAX];
+    struct peer peers[RIG_LANES_MAX];
+    struct reader reader; /* only its loop's waker is used */
+    struct syn_err err;   /* of a step that failed          */
+    bool is_failed;
+};
+
+struct rig *rig_new(const struct rig_options *options);
+void rig_free(struct rig *rig);
+
+/* ---- the source's side ---- */
+
+/* A full copy begins, at this replication offset; mark NULL: payload_bytes are announced. */
+void rig_session(
+    struct rig *rig, uint32_t source, int64_t payload_bytes, const char *mark, uint64_t offset);
+/* The connection came back and the stream goes on. */
+void rig_continue(struct rig *rig, uint32_t source);
+/* Bytes in pieces of `piece` (0: as large as chunks allow). Waits for chunks. Stepped: the decoder
+ * looks after each piece. */
+void rig_feed(struct rig *rig, uint32_t source, const void *bytes, size_t size, size_t piece);
+/* The same, but gives up when no chunk is free; returns the bytes taken. */
+size_t rig_feed_some(struct rig *rig, uint32_t source, const void *bytes, size_t size);
+void rig_feed_text(struct rig *rig, uint32_t source, const char *bytes);
+/* One command from words separated by single spaces. */
+void rig_command(struct rig *rig, uint32_t source, const char *words);
+/* The chunk being filled ends here. */
+void rig_seal(struct rig *rig, uint32_t source);
+/* An empty snapshot, answered: the stream is live behind `offset`. */
+void rig_live(struct rig *rig, uint32_t source, uint64_t offset);
+
+/* Stepped: what the decoder would do, until it has nothing to do. */
+void rig_step(struct rig *rig);
+
+/* ---- waiting ---- */
+
+/* Until everything fed is decoded and answered. */
+void rig_settle(struct rig *rig);
+/* Until the pipeline failed; returns the error. */
+const struct syn_err *rig_failure(struct rig *rig);
+/* Until the peer received (answered) this many commands in all. */
+void rig_await_commands(struct rig *rig, uint32_t peer, uint64_t count);
+void rig_await_state(struct rig *rig, uint32_t source, enum stream_state state);
+void rig_pause(void); /* between two looks at a condition */
+bool rig_is_late(uint64_t begin_ms);
+
+/* ---- the destination's side ---- */
+
+/* What the peer received, as text; everything must be as in `expected`, then it is forgotten. */
+void rig_expect(struct rig *rig, uint32_t peer, const char *expected);
+void rig_forget(struct rig *rig, uint32_t peer);
+uint64_t rig_peer_value(struct rig *rig, uint32_t peer, const uint64_t *value);
+void rig_allow(struct rig *rig, uint32_t peer, uint64_t replies);
+void rig_stall(struct rig *rig, uint32_t peer, bool is_stalled);
+
+/* ---- bytes ---- */
+
+struct bytes {
+    uint8_t *bytes;
+    size_t size;
+    size_t capacity;
+};
+void bytes_add(struct bytes *to, const void *bytes, size_t size);
+void bytes_free(struct bytes *bytes);
+void bytes_fixture(struct bytes *to, const char *path);
+/* RDB: header, then what the functions below add, then the end with its CRC. */
+void rdb_open(struct bytes *rdb);
+void rdb_select(struct bytes *rdb, uint8_t db);
+void rdb_string_add(struct bytes *rdb, const char *key, const void *value, size_t size);
+void rdb_expire(struct bytes *rdb, uint64_t ms);
+/* A list (type 1) of this many elements of this size. */
+void rdb_list_add(struct bytes *rdb, const char *key, uint32_t count, size_t size);
+void rdb_close(struct bytes *rdb);
+void resp_add(struct bytes *to, const char *words);
+void resp_add_args(struct bytes *to, uint32_t count, const struct slice *args);
+
+#endif
