@@ -23,6 +23,7 @@ struct lane_port;
 enum op_kind {
     OP_COMMAND,  /* one reply, an error is a failure                                     */
     OP_TOLERANT, /* an error reply is expected and fine (see router_op_tolerant)         */
+    OP_SCRIPT,   /* a script's own error is fine, one of the server's state is a failure */
     OP_MULTI,    /* +OK                                                                  */
     OP_QUEUED,   /* +QUEUED                                                              */
     OP_EXEC,     /* an array, in which an error is a failure of that queued command      */

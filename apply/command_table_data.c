@@ -328,7 +328,7 @@ const struct command_info command_data[] = {
     {"PEXPIREAT", 9, COMMAND_WRITE, -3, true, true, 1, specs_0},
     {"PEXPIRETIME", 11, COMMAND_READ, 2, false, true, 1, specs_0},
     {"PFADD", 5, COMMAND_WRITE, -2, true, true, 1, specs_0},
-    {"PFCOUNT", 7, COMMAND_READ, -2, false, false, 1, specs_5},
+    {"PFCOUNT", 7, COMMAND_WRITE, -2, false, false, 1, specs_5},
     {"PFDEBUG", 7, COMMAND_WRITE, -3, true, false, 1, specs_10},
     {"PFMERGE", 7, COMMAND_WRITE, -2, true, false, 2, specs_14},
     {"PFSELFTEST", 10, COMMAND_READ, 1, false, false, 0, NULL},

@@ -45,6 +45,21 @@ static bool decoder_is_drained(const struct decoder *decoder)
     return true;
 }
 
+/* In a drain nothing more comes: an item that is not whole never will be, and must not keep the
+ * right to hold much from a stream that has a whole one. */
+static void decoder_drop_items(struct decoder *decoder)
+{
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        struct stream *stream = decoder->streams[i];
+        if (stream_is_drained(stream) &&
+            atomic_load_acquire(&decoder->task->hold_owner) == stream) {
+            stream->is_holding = false;
+            hold_clear(stream, &stream->item_hold);
+            hold_clear(stream, &stream->value_hold);
+        }
+    }
+}
+
 /* The end of a drain: all that was received is written; an unfinished item is dropped. */
 static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
 {
@@ -111,6 +126,9 @@ static bool decoder_run(struct decoder *decoder, struct syn_err *err)
         }
         if (did) {
             continue;
+        }
+        if (is_drain && decoder->router.unit_owner == NULL) {
+            decoder_drop_items(decoder);
         }
         if (is_drain && decoder_is_drained(decoder)) {
             return decoder_finish(decoder, err);

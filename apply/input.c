@@ -42,7 +42,8 @@ enum step hold_reserve(struct stream *stream, struct hold *hold, size_t more, st
     }
     size_t capacity = hold->capacity < 65536 ? 65536 : hold->capacity * 2;
     capacity = capacity < need ? need : capacity;
-    capacity = capacity > task->hold_bytes_max ? task->hold_bytes_max : capacity;
+    size_t limit = need > task->hold_bytes_free ? task->hold_bytes_max : task->hold_bytes_free;
+    capacity = capacity > limit ? limit : capacity;
     uint8_t *bytes = mem_realloc(MEM_APPLY, hold->bytes, capacity);
     if (bytes == NULL) {
         ERR(err, SYN_CODE_MEMORY, "out of memory for %zu bytes of one item", capacity);

@@ -140,6 +140,34 @@ static void reply_text(const struct reply *reply, char *out, size_t size)
     }
 }
 
+bool lane_script_error_fits(const struct reply *reply)
+{
+    /* Anywhere in the text: what redis.call raised is wrapped in other words by some versions. */
+    static const char *const words[] = {"LOADING ",
+                                        "READONLY ",
+                                        "CLUSTERDOWN ",
+                                        "MISCONF ",
+                                        "OOM ",
+                                        "BUSY ",
+                                        "MOVED ",
+                                        "ASK ",
+                                        "TRYAGAIN ",
+                                        "MASTERDOWN ",
+                                        "NOREPLICAS ",
+                                        "NOSCRIPT ",
+                                        "NOPERM ",
+                                        "NOAUTH ",
+                                        "unknown command",
+                                        "Unknown Redis command",
+                                        "Write commands not allowed"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (memmem(reply->text, reply->text_size, words[i], strlen(words[i])) != NULL) {
+            return false;
+        }
+    }
+    return reply->text_size > 0;
+}
+
 bool lane_refused(const struct lane *lane,
                   const struct batch *batch,
                   const struct op *op,

@@ -5,6 +5,11 @@
 
 #include "apply/lane.h"
 
+/* Before 5.0 a script that wrote and then failed is in the stream as it is: replicas run it again,
+ * fail as the master did, and are equal. Whether an error is of that kind, and not because of the
+ * state of this server or the rights of this account. */
+bool lane_script_error_fits(const struct reply *reply);
+
 /* Whether the reply is one that the operation may get when all is well. */
 static inline bool lane_reply_fits(const struct op *op, const struct reply *reply)
 {
@@ -13,6 +18,8 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
         return reply->kind != REPLY_ERROR;
     case OP_TOLERANT:
         return true;
+    case OP_SCRIPT:
+        return reply->kind != REPLY_ERROR || lane_script_error_fits(reply);
     case OP_MULTI:
         return reply->kind == REPLY_STATUS;
     case OP_QUEUED:

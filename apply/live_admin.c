@@ -145,6 +145,15 @@ static bool admin_swapdb(struct stream *stream,
         counter_add(&stream->dropped, 1);
         return true;
     }
+    if (stream->task->stream_count > 1) {
+        return refuse(
+            stream,
+            bytes,
+            command,
+            "came from one of several sources; it would also exchange what the others own. "
+            "Do the same at every source, and start again",
+            err);
+    }
     if (to_a == DB_NONE || to_b == DB_NONE || stream->task->route->is_cluster) {
         return refuse(
             stream,
@@ -300,6 +309,9 @@ static bool admin_function(struct stream *stream,
     }
     enum op_kind kind = OP_COMMAND;
     if (arg_is(bytes, command, 1, "LOAD") && !arg_is(bytes, command, 2, "REPLACE")) {
+        if (command->argc != 3) {
+            return refuse(stream, bytes, command, "has a form that is not known", err);
+        }
         /* Each shard of a source loads the same library; the second time must not be an error. */
         args[3] = args[2];
         args[2] = (struct slice)SLICE("REPLACE");
@@ -341,9 +353,10 @@ static bool admin_eval(struct stream *stream,
     const struct route *route = stream->task->route;
     uint32_t db = task_db(stream->task, source_db);
     bool has_keys = stream->keys.count > 0;
+    struct op op = live_op(stream, has_keys && place.is_one_slot ? place.slot : SLOT_NONE);
+    op.kind = OP_SCRIPT;
     if (route->is_cluster ? has_keys && place.is_one_slot : place.is_one_lane && has_keys) {
-        return live_forward(
-            stream, place.lane, db, bytes, command->size, live_op(stream, place.slot), err);
+        return live_forward(stream, place.lane, db, bytes, command->size, op, err);
     }
     if (route->is_cluster) {
         return refuse(
@@ -356,7 +369,7 @@ static bool admin_eval(struct stream *stream,
             err);
     }
     if (!router_drain(stream->router) ||
-        !live_forward(stream, 0, db, bytes, command->size, live_op(stream, SLOT_NONE), err)) {
+        !live_forward(stream, 0, db, bytes, command->size, op, err)) {
         return stopped(err);
     }
     return router_drain(stream->router) || stopped(err);

@@ -40,15 +40,17 @@ static void value_remember_name(struct stream *stream)
 {
     struct snapshot_value *value = &stream->value;
     struct slice *name = &value->item.name;
-    memcpy(value->name, name->bytes, name->size);
-    name->bytes = value->name;
+    if (name->bytes != value->name) {
+        memcpy(value->name, name->bytes, name->size);
+        name->bytes = value->name;
+    }
 }
 
 static bool value_name_fits(struct stream *stream, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     size_t size = value->item.name.size;
-    if (size <= value->name_capacity) {
+    if (value->name != NULL && size <= value->name_capacity) { /* the empty key is one too */
         return true;
     }
     size_t capacity = size < 1024 ? 1024 : size;
@@ -85,8 +87,19 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
         return STEP_FAIL;
     }
     value->is_open = true;
-    if (status == RDB_READY && total != UINT64_MAX && total > size &&
-        total > stream->task->hold_bytes_free && value->way == VALUE_WHOLE) {
+    value->is_new = status == RDB_MORE;
+    if (value->is_new) {
+        /* The window ends inside the length field. Gathering such a value unmeasured would make it
+         * a matter of luck whether a large one can be streamed. */
+        if (!value_name_fits(stream, err)) {
+            return STEP_FAIL;
+        }
+        value_remember_name(stream);
+        stream->item_wanted = size + 1;
+        return STEP_WAIT;
+    }
+    if (total != UINT64_MAX && total > size && total > stream->task->hold_bytes_free &&
+        value->way == VALUE_WHOLE) {
         if (!value_name_fits(stream, err)) {
             return STEP_FAIL;
         }
@@ -306,6 +319,15 @@ item_next(struct stream *stream, struct walk *walk, bool *is_over, struct syn_er
     return STEP_WAIT;
 }
 
+/* Whether all that is left of the payload lies in the window, as `left` bytes or fewer of it. An
+ * item that still wants more would swallow the stream behind it, or wait for ever. */
+static bool payload_is_exhausted(const struct stream *stream, size_t left)
+{
+    int64_t total = stream->session.payload_bytes;
+    return total >= 0 && !stream->is_hold_blocked &&
+           stream->payload_pos + left >= (uint64_t)total;
+}
+
 enum step snapshot_step(struct stream *stream, const struct window *window, struct syn_err *err)
 {
     struct walk walk = {.bytes = window->bytes, .size = window->size};
@@ -313,7 +335,9 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     bool is_over = false;
     stream->item_wanted = 1;
     while (step == STEP_DONE && !is_over) {
-        if (stream->value.is_open) {
+        if (stream->value.is_open && stream->value.is_new) {
+            step = value_begin(stream, &walk, err);
+        } else if (stream->value.is_open) {
             step = value_continue(stream, &walk, err);
         } else {
             step = item_next(stream, &walk, &is_over, err);
@@ -324,6 +348,14 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     }
     stream->payload_pos += walk.pos;
     atomic_store_relaxed(&stream->snapshot_bytes, stream->payload_pos);
+    if (step == STEP_WAIT && payload_is_exhausted(stream, walk.size - walk.pos)) {
+        ERR(err,
+            SYN_CODE_SOURCE_DATA,
+            "the snapshot is damaged: it has %lld bytes, and its RDB goes on behind them; what was "
+            "written so far is incomplete: start again",
+            (long long)stream->session.payload_bytes);
+        step = STEP_FAIL;
+    }
     size_t wanted = stream->item_wanted;
     input_use(stream, walk.pos);
     input_want(stream, wanted);

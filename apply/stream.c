@@ -171,32 +171,45 @@ static bool stream_lost_value(struct stream *stream, int state, bool *did, struc
     return true;
 }
 
-static enum step stream_take(struct stream *stream, struct syn_err *err)
+static enum step
+stream_look(struct stream *stream, const struct window *window, struct syn_err *err)
 {
-    struct window window;
-    enum step step = input_fill(stream, &window, err);
-    if (step != STEP_DONE) {
-        return step;
-    }
     switch (stream->state) {
     case STREAM_SNAPSHOT:
-        return snapshot_step(stream, &window, err);
+        return snapshot_step(stream, window, err);
     case STREAM_MARK:
-        return snapshot_mark_step(stream, &window, err);
+        return snapshot_mark_step(stream, window, err);
     case STREAM_LIVE:
         if (stream->task->only_snapshot) {
-            input_use(stream, window.size);
+            input_use(stream, window->size);
             return STEP_DONE;
         }
-        return live_step(stream, &window, err);
+        return live_step(stream, window, err);
     case STREAM_WAITING:
         /* Bytes of a broken session, behind an abandoned value: a new one follows. */
-        input_use(stream, window.size);
+        input_use(stream, window->size);
         return STEP_DONE;
     case STREAM_HELD:
         return STEP_WAIT;
     }
     return STEP_WAIT;
+}
+
+static enum step stream_take(struct stream *stream, struct syn_err *err)
+{
+    for (;;) {
+        struct window window;
+        enum step step = input_fill(stream, &window, err);
+        if (step != STEP_DONE) {
+            return step;
+        }
+        step = stream_look(stream, &window, err);
+        if (step != STEP_WAIT || stream->wanted <= window.size) {
+            return step;
+        }
+        /* A window in item_hold has only what was asked for, though the feed may have more. To wait
+         * here would be for a wake-up that came already, and a drain would take it for the end. */
+    }
 }
 
 bool stream_step(struct stream *stream, bool *did, struct syn_err *err)

@@ -90,6 +90,7 @@ struct snapshot_value {
     uint64_t left; /* VALUE_STREAM: bytes of the value to come  */
     uint64_t crc;  /* VALUE_STREAM: of type and body so far     */
     bool is_open;  /* a value is being walked                   */
+    bool is_new;   /* open, but too little of it was there to measure it */
 };
 
 /* Commands between MULTI and EXEC, kept until it is known where they go. */

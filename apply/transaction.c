@@ -168,7 +168,9 @@ static bool command_find_place(struct stream *stream,
         return false;
     }
     bool is_cluster = stream->task->route->is_cluster;
-    if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {
+    if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
+        place->is_whole = false; /* live_apply refuses it, and says why */
+    } else if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {
         place->is_whole = false;
     } else if (place->count == 0) {
         place->slot = at.slot;

@@ -130,12 +130,20 @@ static bool take_target(struct syn_engine *engine, uint32_t i, struct syn_err *e
     if (watch->has_target && watch->applied_seen == applied) {
         return true;
     }
+    watch->has_target = false;
+    if (atomic_load_acquire(&engine->feeds[i].state) != FEED_LIVE) {
+        return true; /* it is being connected again: the feed decides how long that is tried */
+    }
     struct control control = {0};
     bool is_read = source_offset(
         &control, &engine->source.shards[i].server, &engine->config, &watch->target, err);
     control_close(&control);
     watch->has_target = is_read;
     watch->applied_seen = applied;
+    if (!is_read && (err->code == SYN_CODE_SOURCE_CONNECT || err->code == SYN_CODE_SOURCE_STATE)) {
+        err_clear(err);
+        return true;
+    }
     return is_read;
 }
 
@@ -152,7 +160,10 @@ stream_is_over(struct syn_engine *engine, uint32_t i, bool *is_over, struct syn_
             return false;
         }
         uint64_t applied = atomic_load_acquire(&engine->feeds[i].offset_applied);
-        *is_over = applied >= engine->watches[i].target;
+        /* Looked at again: a second full copy, begun while the source was asked, sets the offset
+         * before its snapshot is there. */
+        *is_over = engine->watches[i].has_target && applied >= engine->watches[i].target &&
+                   engine_stream_phase(engine, i) == SYN_PHASE_LIVE;
         return true;
     }
     *is_over = true;

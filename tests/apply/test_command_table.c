@@ -273,7 +273,7 @@ static void test_classes(void **state)
         {"GETDEL", COMMAND_WRITE},
         {"GETEX", COMMAND_WRITE},
         {"TOUCH", COMMAND_READ},
-        {"PFCOUNT", COMMAND_READ},
+        {"PFCOUNT", COMMAND_WRITE},
         {"MSET", COMMAND_SPLIT_PAIRS},
         {"MSETNX", COMMAND_SPLIT_PAIRS},
         {"MSETEX", COMMAND_WRITE},

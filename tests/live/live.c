@@ -89,8 +89,10 @@ void live_spawn(struct test_cli *cli,
     test_cli_spawn(cli, words);
 }
 
-int live_run(
-    char **errors, const struct live_side *source, const struct live_side *destination, ...)
+int live_run(char **errors,
+             const struct live_side *source,
+             const struct live_side *destination,
+             ...)
 {
     const char *words[WORDS_MAX];
     va_list args;
@@ -195,8 +197,7 @@ static void wait_for_replicas(const struct live_side *side)
         uint64_t deadline = test_deadline(LIVE_WAIT_MS);
         char address[32], master[32];
         snprintf(address, sizeof(address), ":%u", side->cluster.nodes[i].port);
-        snprintf(
-            master, sizeof(master), ":%u", side->cluster.nodes[(i - masters) % masters].port);
+        snprintf(master, sizeof(master), ":%u", side->cluster.nodes[(i - masters) % masters].port);
         int64_t wanted = server_offset(side, master);
         while (server_offset(side, address) < wanted)
             test_poll(deadline, "a replica to have what its master has");

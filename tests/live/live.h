@@ -73,11 +73,10 @@ void live_assert_equal(const struct live_side *source, const struct live_side *d
 /* Only the comparison of this test, without `verify`. */
 uint64_t live_differences(const struct live_side *source, const struct live_side *destination);
 /* One database of standalone servers against another, by reading every value. */
-uint64_t live_db_differences(
-    redisContext *left, uint32_t left_db, redisContext *right, uint32_t right_db);
-void live_assert_verified(const struct live_side *source,
-                          const struct live_side *destination,
-                          ...) __attribute__((sentinel));
+uint64_t
+live_db_differences(redisContext *left, uint32_t left_db, redisContext *right, uint32_t right_db);
+void live_assert_verified(const struct live_side *source, const struct live_side *destination, ...)
+    __attribute__((sentinel));
 
 /* A writer that has begun, with every kind of command that this pair allows. */
 struct writer *live_writer(const struct live_side *source,

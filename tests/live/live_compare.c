@@ -206,8 +206,8 @@ static redisContext *owner_by_slot(void *arg, const redisReply *key)
     return test_client_connection(arg, slot_of_key(key->str, key->len));
 }
 
-uint64_t live_db_differences(
-    redisContext *left, uint32_t left_db, redisContext *right, uint32_t right_db)
+uint64_t
+live_db_differences(redisContext *left, uint32_t left_db, redisContext *right, uint32_t right_db)
 {
     uint64_t keys = 0;
     test_command_ok(left, "SELECT %u", left_db);

@@ -64,7 +64,8 @@ static void expect_refusal(const char *from, const char *to, int status, const c
 static void test_unknown_host(void **state)
 {
     (void)state;
-    EXPECT_REFUSAL("no-such-host.invalid:6379", destination.uri, 5, "source", "no-such-host.invalid");
+    EXPECT_REFUSAL(
+        "no-such-host.invalid:6379", destination.uri, 5, "source", "no-such-host.invalid");
     EXPECT_REFUSAL(
         source.uri, "no-such-host.invalid:6379", 7, "destination", "no-such-host.invalid");
 }
@@ -191,8 +192,7 @@ static void test_destination_is_replica(void **state)
 static void test_source_replica_without_link(void **state)
 {
     (void)state;
-    test_command_ok(
-        live_redis(&source), "REPLICAOF 127.0.0.1 %d", (int)test_port_free(false));
+    test_command_ok(live_redis(&source), "REPLICAOF 127.0.0.1 %d", (int)test_port_free(false));
     EXPECT_REFUSAL(source.uri, destination.uri, 5, "replica", "link", "give the master");
     test_command_ok(live_redis(&source), "REPLICAOF NO ONE");
 }

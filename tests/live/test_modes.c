@@ -234,7 +234,7 @@ static void test_chosen_databases(void **state)
     test_command_ok(from, "SET moved x");
     test_command_ok(from, "MOVE moved 7"); /* both chosen */
     test_command_ok(from, "SELECT 7");
-    test_command_ok(from, "MOVE away 9");       /* to one that is not: gone */
+    test_command_ok(from, "MOVE away 9");        /* to one that is not: gone */
     test_command_ok(from, "COPY a copied DB 1"); /* both chosen */
     test_command_ok(from, "COPY a copied DB 8"); /* not wanted there */
     test_command_ok(from, "SELECT 0");

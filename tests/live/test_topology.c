@@ -137,8 +137,7 @@ static void test_prefer_replica(void **state)
     const json_t *streams = json_object_get(progress, "streams");
     assert_int_equal(json_array_size(streams), 2);
     for (size_t i = 0; i < 2; i++) {
-        const char *name =
-            json_string_value(json_object_get(json_array_get(streams, i), "source"));
+        const char *name = json_string_value(json_object_get(json_array_get(streams, i), "source"));
         char replicas[2][32];
         for (uint32_t n = 0; n < 2; n++)
             snprintf(replicas[n], 32, "127.0.0.1:%u", source.cluster.nodes[2 + n].port);

@@ -1,0 +1,246 @@
+#include "tests/live/fake_source.h"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/alloc.h"
+#include "tests/support/servers.h"
+
+#define WORDS_MAX 8
+#define LOOK_MS 50 /* how soon a stop is seen */
+
+static bool send_all(int fd, const void *bytes, size_t size)
+{
+    const char *next = bytes;
+    while (size > 0) {
+        ssize_t sent = send(fd, next, size, MSG_NOSIGNAL);
+        if (sent <= 0)
+            return false;
+        next += sent;
+        size -= (size_t)sent;
+    }
+    return true;
+}
+
+static bool send_text(int fd, const char *text)
+{
+    return send_all(fd, text, strlen(text));
+}
+
+static bool send_info(const struct fake_source *source, int fd)
+{
+    const struct fake_source_script *script = &source->script;
+    char body[1024], head[32];
+    int size = snprintf(body,
+                        sizeof(body),
+                        "# Server\r\n%s:%s\r\nredis_mode:standalone\r\nrun_id:%s\r\n"
+                        "loading:0\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n"
+                        "master_replid:%s\r\nmaster_repl_offset:%zu\r\n# Cluster\r\n"
+                        "cluster_enabled:0\r\n# Keyspace\r\n",
+                        script->is_valkey ? "redis_version:7.2.4\r\nserver_name:valkey\r\n"
+                                            "valkey_version"
+                                          : "redis_version",
+                        script->version,
+                        FAKE_SOURCE_REPLID,
+                        FAKE_SOURCE_REPLID,
+                        FAKE_SOURCE_OFFSET + script->stream_size);
+    snprintf(head, sizeof(head), "$%d\r\n", size);
+    return send_text(fd, head) && send_text(fd, body) && send_text(fd, "\r\n");
+}
+
+/* False: the connection is to be closed. */
+static bool serve_psync(struct fake_source *source, uint32_t i)
+{
+    int fd = source->connections[i].fd;
+    const struct fake_source_script *script = &source->script;
+    char line[128];
+    atomic_add_relaxed(&source->psync_count, 1);
+    if (script->psync_answer != NULL)
+        return send_text(fd, script->psync_answer);
+    /* A keep-alive first, as a server sends while it forks. */
+    snprintf(line, sizeof(line), "+FULLRESYNC %s %d\r\n\n", FAKE_SOURCE_REPLID, FAKE_SOURCE_OFFSET);
+    if (!send_text(fd, line))
+        return false;
+    long long announced =
+        script->announced == 0 ? (long long)script->payload_size : script->announced;
+    if (announced < 0)
+        snprintf(line, sizeof(line), "$EOF:%s\r\n", FAKE_SOURCE_MARK);
+    else
+        snprintf(line, sizeof(line), "$%lld\r\n", announced);
+    const char *mark = script->mark != NULL ? script->mark : FAKE_SOURCE_MARK;
+    bool is_sent = send_text(fd, line) && send_all(fd, script->payload, script->payload_size) &&
+                   !script->is_cut && (announced >= 0 || send_text(fd, mark));
+    /* As a server does: a replica finds the mark only where what it received so far ends. */
+    source->connections[i].is_stream_due = announced < 0;
+    return is_sent && (announced < 0 || send_all(fd, script->stream, script->stream_size));
+}
+
+static bool serve_ack(struct fake_source *source, uint32_t i)
+{
+    if (!source->connections[i].is_stream_due)
+        return true;
+    source->connections[i].is_stream_due = false;
+    return send_all(source->connections[i].fd, source->script.stream, source->script.stream_size);
+}
+
+static bool serve(struct fake_source *source, uint32_t i, char *const *words, size_t count)
+{
+    int fd = source->connections[i].fd;
+    if (count == 0)
+        return true;
+    if (strcasecmp(words[0], "PING") == 0)
+        return send_text(fd, "+PONG\r\n");
+    if (strcasecmp(words[0], "INFO") == 0)
+        return send_info(source, fd);
+    if (strcasecmp(words[0], "PSYNC") == 0)
+        return serve_psync(source, i);
+    if (strcasecmp(words[0], "REPLCONF") == 0 && count > 1 && strcasecmp(words[1], "ACK") == 0)
+        return serve_ack(source, i);
+    if (strcasecmp(words[0], "REPLCONF") == 0 || strcasecmp(words[0], "SELECT") == 0 ||
+        strcasecmp(words[0], "CLIENT") == 0)
+        return send_text(fd, "+OK\r\n");
+    return send_text(fd, "-ERR unknown command\r\n");
+}
+
+/* Cuts one command off the front: an array of bulk strings, or a line. Returns its size, 0: not
+ * whole. Words point into the buffer, which is changed. */
+static size_t cut_command(char *in, size_t size, char **words, size_t *count)
+{
+    char *end = memchr(in, '\n', size);
+    *count = 0;
+    if (end == NULL)
+        return 0;
+    if (in[0] != '*') {
+        *end = '\0';
+        words[(*count)++] = strtok_r(in, " \r", &(char *){NULL});
+        *count = words[0] != NULL;
+        return (size_t)(end - in) + 1;
+    }
+    size_t wanted = strtoul(in + 1, NULL, 10);
+    char *at = end + 1;
+    char *stop = in + size;
+    char *ends[WORDS_MAX] = {NULL};
+    if (wanted > WORDS_MAX)
+        test_fatal("a command of %zu words", wanted);
+    for (size_t i = 0; i < wanted; i++) {
+        end = at < stop ? memchr(at, '\n', (size_t)(stop - at)) : NULL;
+        if (end == NULL)
+            return 0;
+        size_t length = strtoul(at + 1, NULL, 10);
+        at = end + 1;
+        if ((size_t)(stop - at) < length + 2)
+            return 0;
+        words[i] = at;
+        ends[i] = at + length;
+        at += length + 2;
+    }
+    for (size_t i = 0; i < wanted; i++)
+        *ends[i] = '\0';
+    *count = wanted;
+    return (size_t)(at - in);
+}
+
+static bool receive(struct fake_source *source, uint32_t i)
+{
+    char *in = source->connections[i].in;
+    size_t *size = &source->connections[i].in_size;
+    ssize_t got =
+        recv(source->connections[i].fd, in + *size, sizeof(source->connections[i].in) - *size, 0);
+    if (got <= 0)
+        return false;
+    *size += (size_t)got;
+    for (;;) {
+        char *words[WORDS_MAX];
+        size_t count;
+        size_t used = *size > 0 ? cut_command(in, *size, words, &count) : 0;
+        if (used == 0)
+            return *size < sizeof(source->connections[i].in);
+        if (!serve(source, i, words, count))
+            return false;
+        *size -= used;
+        memmove(in, in + used, *size);
+    }
+}
+
+static void take_connection(struct fake_source *source)
+{
+    int fd = accept(source->listen_fd, NULL, NULL);
+    if (fd < 0)
+        return;
+    for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
+        if (source->connections[i].fd == 0) {
+            source->connections[i].fd = fd;
+            source->connections[i].in_size = 0;
+            source->connections[i].is_stream_due = false;
+            return;
+        }
+    }
+    close(fd);
+}
+
+static void *run(void *arg)
+{
+    struct fake_source *source = arg;
+    while (!atomic_load_relaxed(&source->is_stopping)) {
+        struct pollfd polls[FAKE_SOURCE_CONNECTIONS + 1];
+        for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
+            int fd = source->connections[i].fd;
+            polls[i] = (struct pollfd){.fd = fd == 0 ? -1 : fd, .events = POLLIN};
+        }
+        polls[FAKE_SOURCE_CONNECTIONS] = (struct pollfd){.fd = source->listen_fd, .events = POLLIN};
+        if (poll(polls, FAKE_SOURCE_CONNECTIONS + 1, LOOK_MS) <= 0)
+            continue;
+        for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
+            if (polls[i].revents != 0 && !receive(source, i)) {
+                close(source->connections[i].fd);
+                source->connections[i].fd = 0;
+            }
+        }
+        if (polls[FAKE_SOURCE_CONNECTIONS].revents != 0)
+            take_connection(source);
+    }
+    return NULL;
+}
+
+struct fake_source *fake_source_start(const struct fake_source_script *script)
+{
+    struct fake_source *source = mem_calloc(MEM_TOOLS, sizeof(*source));
+    if (source == NULL)
+        test_fatal("out of memory");
+    source->script = *script;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    source->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (source->listen_fd < 0 ||
+        bind(source->listen_fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+        listen(source->listen_fd, 16) != 0 ||
+        getsockname(source->listen_fd, (struct sockaddr *)&address, &size) != 0)
+        test_fatal("a fake source cannot listen");
+    source->port = ntohs(address.sin_port);
+    if (pthread_create(&source->thread, NULL, run, source) != 0)
+        test_fatal("pthread_create");
+    return source;
+}
+
+void fake_source_stop(struct fake_source *source)
+{
+    atomic_store_relaxed(&source->is_stopping, true);
+    /* A send that nobody takes ends with its connection. */
+    for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
+        if (source->connections[i].fd != 0)
+            shutdown(source->connections[i].fd, SHUT_RDWR);
+    }
+    pthread_join(source->thread, NULL);
+    for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
+        if (source->connections[i].fd != 0)
+            close(source->connections[i].fd);
+    }
+    close(source->listen_fd);
+    mem_free(MEM_TOOLS, source);
+}

@@ -1,0 +1,57 @@
+/*
+ * A master made of a recorded snapshot and stream: answers what a source is asked (several
+ * connections at once) and hands every replica the same bytes, damaged as the test likes.
+ *
+ * Threads:   fake_source_start and _stop by the test; one thread serves all connections.
+ * Ownership: fake_source_stop frees; the bytes stay the test's, valid until then.
+ * Limits:    FAKE_SOURCE_CONNECTIONS at once; sends block, so a client that never reads holds the
+ *            others up.
+ */
+#ifndef FAKE_SOURCE_H
+#define FAKE_SOURCE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/atomic.h"
+
+#define FAKE_SOURCE_CONNECTIONS 16
+#define FAKE_SOURCE_OFFSET 1000 /* of the snapshot */
+#define FAKE_SOURCE_REPLID "0123456789abcdef0123456789abcdef01234567"
+#define FAKE_SOURCE_MARK "fedcba9876543210fedcba9876543210fedcba98"
+
+struct fake_source_script {
+    const char *version; /* "7.0.15" */
+    bool is_valkey;
+    const char *psync_answer; /* in place of +FULLRESYNC: nothing follows it. NULL: the right one */
+    const uint8_t *payload;
+    size_t payload_size;
+    int64_t announced; /* the length told; 0: the right one, -1: none, but an EOF mark */
+    const char *mark;  /* after the payload, with announced -1; NULL: the right one */
+    bool is_cut;       /* close after the payload */
+    const uint8_t *stream;
+    size_t stream_size;
+};
+
+struct fake_source {
+    struct fake_source_script script;
+    pthread_t thread;
+    int listen_fd;
+    uint16_t port;
+    atomic_bool is_stopping;      /* W: test. R: thread. */
+    _Atomic uint32_t psync_count; /* W: thread. R: test. */
+    struct {
+        int fd; /* 0: a free place */
+        char in[4096];
+        size_t in_size;
+        bool is_stream_due; /* its payload had an EOF mark: the stream waits for the first ACK */
+    } connections[FAKE_SOURCE_CONNECTIONS];
+};
+
+/* On the heap: a failed assertion leaves the test, and the thread goes on. */
+struct fake_source *fake_source_start(const struct fake_source_script *script);
+void fake_source_stop(struct fake_source *source);
+
+#endif
