@@ -284,11 +284,7 @@ bool lane_init(struct lane *lane,
     lane->index = index;
     lane->shard = shard;
     endpoint_text(&control->endpoint, lane->endpoint_text);
-    lane->fd = fcntl(control->context->fd, F_DUPFD_CLOEXEC, 0);
-    if (lane->fd < 0 || fcntl(lane->fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0) {
-        return ERR_SYS(err, SYN_CODE_SYSTEM, errno, "cannot take over the lane's socket");
-    }
-    control_close(control);
+    lane->fd = -1;
     lane->receive = mem_alloc(MEM_APPLY, LANE_RECEIVE_BYTES);
     lane->ports =
         mem_alloc_aligned(MEM_APPLY, CACHE_LINE, decoder_count * sizeof(struct lane_port));
@@ -297,6 +293,11 @@ bool lane_init(struct lane *lane,
     }
     memset(lane->ports, 0, decoder_count * sizeof(struct lane_port));
     lane->port_count = decoder_count;
+    lane->fd = fcntl(control->context->fd, F_DUPFD_CLOEXEC, 0);
+    if (lane->fd < 0 || fcntl(lane->fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0) {
+        return ERR_SYS(err, SYN_CODE_SYSTEM, errno, "cannot take over the lane's socket");
+    }
+    control_close(control);
     for (uint32_t i = 0; i < decoder_count; i++) {
         lane->ports[i].lane = lane;
         lane->ports[i].decoder = decoders[i];
@@ -318,7 +319,7 @@ void lane_deinit(struct lane *lane)
         ring_deinit(&lane->ports[i].to_lane);
         ring_deinit(&lane->ports[i].to_decoder);
     }
-    if (lane->ports != NULL && lane->fd >= 0) {
+    if (lane->receive != NULL && lane->fd >= 0) {
         close(lane->fd);
     }
     mem_free(MEM_APPLY, lane->ports);

@@ -332,6 +332,15 @@ static bool apply_restore_asking(struct stream *stream,
                                  struct syn_err *err)
 {
     struct slice args[16] = {SLICE("RESTORE")};
+    if (stream->task->stream_count > 1) {
+        /* The old owner's DEL of the key is in another stream, and may come later than this. */
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s: a slot is moving between sources, and which of them wrote last is not "
+                   "known; start again when their topology is stable",
+                   live_where(stream, bytes, command, where));
+    }
     if (command->argc < 4 || command->argc > 16) {
         char where[200];
         return ERR(err,

@@ -248,6 +248,8 @@ bool snapshot_abandon(struct stream *stream, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     if (!value->is_open || value->way != VALUE_STREAM) {
+        value->is_open = false;
+        hold_clear(stream, &stream->value_hold);
         return true;
     }
     /* The server waits for as many bytes as were announced. They are made up here, and the CRC is

@@ -155,11 +155,12 @@ void stream_advance(struct stream *stream)
 
 /* ---- steps ---- */
 
-/* The source is gone in the middle of a value that is being streamed: it will never be completed,
- * since a snapshot cannot be resumed, and the lane must not wait for it. */
+/* The source is gone in the middle of a value: it will never be completed, since a snapshot cannot be
+ * resumed, and neither the lane nor others who want to hold much may wait for it. */
 static bool stream_lost_value(struct stream *stream, int state, bool *did, struct syn_err *err)
 {
-    if (stream->router->unit_owner != stream || state == FEED_SNAPSHOT || state == FEED_LIVE ||
+    if (stream->state != STREAM_SNAPSHOT || !stream->value.is_open || stream->is_hold_blocked ||
+        state == FEED_SNAPSHOT || state == FEED_LIVE || stream->chunk_next != NULL ||
         ring_count(&stream->feed->chunks) > 0) {
         return true;
     }
@@ -239,7 +240,10 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
 
 bool stream_is_drained(const struct stream *stream)
 {
-    if (stream->state == STREAM_HELD || stream->is_hold_blocked) {
+    if (stream->state == STREAM_HELD) {
+        return true; /* a full copy that has not begun is left out; the one before stands */
+    }
+    if (stream->is_hold_blocked) {
         return false;
     }
     return stream->chunk_next == NULL && ring_count(&stream->feed->chunks) == 0;

@@ -50,6 +50,7 @@ struct task {
     uint32_t stream_count;
     bool only_snapshot; /* the live stream is not decoded                               */
     uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */
+    size_t transaction_bytes_max; /* kept of one stream's transaction; beyond, it is split */
     size_t hold_bytes_max;
     size_t hold_bytes_free;
     /* The stream that may hold more than hold_bytes_free; NULL: none. W and R: decoders, cas. */
@@ -108,8 +109,12 @@ struct transaction {
     uint32_t command_count;
     uint32_t command_capacity;
 };
-#define TRANSACTION_BYTES_MAX (2u << 20)
-#define TRANSACTION_COMMANDS_MAX 65536u
+/* Commands of a transaction are at least this large on average, or their table is full before their bytes. */
+#define TRANSACTION_BYTES_PER_COMMAND 32
+/* What a transaction may keep allocated when it is over. */
+#define TRANSACTION_BYTES_KEPT (64u << 10)
+_Static_assert(TRANSACTION_BYTES_PER_COMMAND >= sizeof(struct transaction_command),
+               "the table is never larger than the bytes");
 
 /* A place in the stream and the batch number that must have come back before it is applied. */
 struct stream_place {

@@ -25,6 +25,14 @@ void transaction_clear(struct stream *stream)
     transaction->is_split = false;
     transaction->size = 0;
     transaction->command_count = 0;
+    if (transaction->capacity > TRANSACTION_BYTES_KEPT) {
+        mem_free(MEM_APPLY, transaction->bytes);
+        mem_free(MEM_APPLY, transaction->commands);
+        transaction->bytes = NULL;
+        transaction->commands = NULL;
+        transaction->capacity = 0;
+        transaction->command_capacity = 0;
+    }
 }
 
 void transaction_begin(struct stream *stream)
@@ -88,11 +96,11 @@ static bool transaction_split(struct stream *stream, struct syn_err *err)
 bool transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, struct syn_err *err)
 {
     struct transaction *transaction = &stream->transaction;
-    if (!transaction->is_split && (size > TRANSACTION_BYTES_MAX - transaction->size ||
-                                   transaction->command_count == TRANSACTION_COMMANDS_MAX)) {
-        if (!transaction_split(stream, err)) {
-            return false;
-        }
+    size_t bytes_max = stream->task->transaction_bytes_max;
+    bool is_full = size > bytes_max - transaction->size ||
+                   transaction->command_count >= bytes_max / TRANSACTION_BYTES_PER_COMMAND;
+    if (!transaction->is_split && is_full && !transaction_split(stream, err)) {
+        return false;
     }
     if (transaction->is_split) {
         return apply_kept(stream, bytes, size, stream->source_db, err);
@@ -168,7 +176,10 @@ static bool command_find_place(struct stream *stream,
         return false;
     }
     bool is_cluster = stream->task->route->is_cluster;
-    if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
+    bool has_no_keys = stream->keys.count == 0;
+    if (info->class == COMMAND_EVAL && has_no_keys && stream->task->route->lane_count > 1) {
+        place->is_whole = false; /* what it touches is not known, so it must run alone */
+    } else if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
         place->is_whole = false; /* live_apply refuses it, and says why */
     } else if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {
         place->is_whole = false;

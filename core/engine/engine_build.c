@@ -18,12 +18,14 @@
  * lacks bytes. */
 #define BATCH_BYTES_PER_OP 32u
 #define BATCHES_PER_LANE_MIN 4u
+#define TRANSACTION_BYTES_MOST (2u << 20)
 
 struct plan {
     uint32_t chunk_bytes;
     uint32_t chunk_count;
     uint32_t headroom_bytes;
     struct router_options router;
+    size_t transaction_bytes_max;
     size_t hold_bytes_free;
     size_t hold_bytes_max;
 };
@@ -50,6 +52,19 @@ static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
     return value < low ? low : value > high ? high : value;
 }
 
+/* What is taken whatever happens, without what items may hold: all that grows with the counts. */
+static uint64_t plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch_size)
+{
+    uint64_t batches = (uint64_t)engine->decoder_count * plan->router.batch_count;
+    uint64_t streams =
+        (uint64_t)plan->chunk_count * (plan->chunk_bytes + plan->headroom_bytes) +
+        2 * plan->hold_bytes_free + 2 * plan->transaction_bytes_max + sizeof(struct stream);
+    /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
+    uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
+    return engine->stream_count * streams + batches * batch_size + ports +
+           (uint64_t)engine->lane_count * (LANE_RECEIVE_BYTES + sizeof(struct lane));
+}
+
 static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_err *err)
 {
     const struct config *config = &engine->config;
@@ -60,7 +75,7 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
     /* A decoder does about half of the work, readers and appliers mostly wait in the kernel. */
     engine->decoder_count = choose(config->decoder_count, processors / 2, engine->stream_count);
     engine->reader_count = choose(config->reader_count, processors / 4, engine->stream_count);
-    engine->applier_count = choose(config->lane_count, processors / 4, engine->lane_count);
+    engine->applier_count = choose(0, processors / 4, engine->lane_count);
 
     uint64_t memory = config->memory_bytes;
     uint64_t chunk_share = memory / 4 / engine->stream_count;
@@ -86,11 +101,17 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
         .batch_ops = bytes / BATCH_BYTES_PER_OP,
         .batch_count = (uint32_t)clamp(batch_share / each, batches_min, 4096)};
 
-    plan->hold_bytes_free = plan->chunk_bytes + plan->headroom_bytes;
-    uint64_t used = (uint64_t)engine->stream_count *
-                        ((uint64_t)plan->chunk_count * (plan->chunk_bytes + plan->headroom_bytes) +
-                         plan->hold_bytes_free) +
-                    (uint64_t)engine->decoder_count * plan->router.batch_count * each;
+    plan->transaction_bytes_max = TRANSACTION_BYTES_KEPT;
+    while (plan->transaction_bytes_max < TRANSACTION_BYTES_MOST &&
+           plan->transaction_bytes_max * 2 * engine->stream_count <= memory / 32) {
+        plan->transaction_bytes_max *= 2;
+    }
+    /* What every stream may hold without asking (invariant 3 in stream.h): at least a window, and enough
+     * that a source which hangs in the middle of a large item seldom keeps others waiting. */
+    plan->hold_bytes_free = clamp(memory / 16 / engine->stream_count,
+                                  plan->chunk_bytes + plan->headroom_bytes,
+                                  4u << 20);
+    uint64_t used = plan_used(engine, plan, each);
     if (used + plan->hold_bytes_free > memory) {
         return ERR(
             err,
@@ -146,6 +167,7 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_functions = topology_has_functions(&engine->destination);
     task->stream_count = engine->stream_count;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
+    task->transaction_bytes_max = plan->transaction_bytes_max;
     task->hold_bytes_max = plan->hold_bytes_max;
     task->hold_bytes_free = plan->hold_bytes_free;
     task->control = &engine->control_waker;

@@ -95,6 +95,10 @@ static bool sweep_db(struct sweep *sweep, uint32_t db, struct syn_err *err)
         if (!is_done) {
             return false;
         }
+        if (atomic_load_acquire(&sweep->engine->stop_request) == STOP_NOW ||
+            failure_is_raised(&sweep->engine->failure)) {
+            return ERR(err, SYN_CODE_STOPPED, "stopped before the destination was cleared");
+        }
     } while (strcmp(cursor, "0") != 0);
     return true;
 }

@@ -242,9 +242,9 @@ static void peer_exec(struct peer *peer)
     uint8_t head[RESP_HEAD_MAX];
     bytes_add(&answer, head, (size_t)(resp_put_head(head, '*', peer->queued) - head));
     for (uint32_t i = 1; i <= peer->queued; i++) {
-        if (i == peer->fail_in_exec) {
+        if (i == peer->script.fail_in_exec) {
             char line[512];
-            int size = snprintf(line, sizeof(line), "-%s\r\n", peer->fail_text);
+            int size = snprintf(line, sizeof(line), "-%s\r\n", peer->script.fail_text);
             bytes_add(&answer, line, (size_t)size);
         } else if (i % 3 == 0) { /* answers are of every kind, nested arrays among them */
             bytes_add(&answer, "*2\r\n$3\r\n-no\r\n:7\r\n", 17);
@@ -283,12 +283,12 @@ peer_command(struct peer *peer, const uint8_t *bytes, const struct resp_command 
 {
     peer->command_count++;
     peer_text(peer, bytes, command);
-    if (peer->fail_at == peer->command_count ||
-        (peer->fail_name != NULL && arg_is(bytes, command, 0, peer->fail_name))) {
-        if (peer->raw_answer != NULL) {
-            peer_answer(peer, peer->raw_answer, strlen(peer->raw_answer));
+    if (peer->script.fail_at == peer->command_count ||
+        (peer->script.fail_name != NULL && arg_is(bytes, command, 0, peer->script.fail_name))) {
+        if (peer->script.raw_answer != NULL) {
+            peer_answer(peer, peer->script.raw_answer, strlen(peer->script.raw_answer));
         } else {
-            peer_error(peer, peer->fail_text);
+            peer_error(peer, peer->script.fail_text);
         }
         return;
     }
@@ -437,7 +437,6 @@ static void peer_start(struct peer *peer, int fd)
 {
     struct syn_err err;
     peer->fd = fd;
-    peer->fail_text = "ERR told to";
     atomic_store_relaxed(&peer->reply_limit, UINT64_MAX);
     pthread_mutex_init(&peer->lock, NULL);
     ASSERT(waker_init(&peer->waker, &err));
@@ -466,6 +465,13 @@ uint64_t rig_peer_value(struct rig *rig, uint32_t peer, const uint64_t *value)
     uint64_t copy = *value;
     pthread_mutex_unlock(&rig->peers[peer].lock);
     return copy;
+}
+
+void rig_script(struct rig *rig, uint32_t peer, struct peer_script script)
+{
+    pthread_mutex_lock(&rig->peers[peer].lock);
+    rig->peers[peer].script = script;
+    pthread_mutex_unlock(&rig->peers[peer].lock);
 }
 
 void rig_allow(struct rig *rig, uint32_t peer, uint64_t replies)
@@ -542,6 +548,7 @@ static void rig_task(struct rig *rig)
     task->stream_count = options->streams;
     size_t least = options->chunk_bytes + options->headroom_bytes;
     task->hold_bytes_free = options->hold_bytes_free > least ? options->hold_bytes_free : least;
+    task->transaction_bytes_max = RIG_TRANSACTION_BYTES_MAX;
     task->hold_bytes_max = options->hold_bytes_max != 0 ? options->hold_bytes_max : 64u << 20;
     task->control = &rig->control;
     for (int is_valkey = 0; is_valkey < 2; is_valkey++) {

@@ -27,6 +27,15 @@
 #define RIG_LANES_MAX 4
 #define RIG_STREAMS_MAX 3
 
+/* What a peer does other than answer well. */
+struct peer_script {
+    uint64_t fail_at;       /* the n-th command (from 1) fails; 0: none                        */
+    const char *fail_name;  /* every command of this name fails; NULL: none                    */
+    uint64_t fail_in_exec;  /* the n-th command of each transaction (from 1) fails inside EXEC */
+    const char *fail_text;  /* how, without "-" and CRLF                                       */
+    const char *raw_answer; /* how, as these very bytes; NULL: fail_text                       */
+};
+
 struct peer {
     pthread_t thread;
     int fd;
@@ -35,19 +44,15 @@ struct peer {
     _Atomic uint64_t reply_limit; /* answer no more than this many commands; UINT64_MAX: all */
     _Atomic bool is_stalled;      /* read nothing, answer nothing                            */
     _Atomic bool is_stopping;
-    uint64_t fail_at;       /* the n-th command (from 1) is answered by fail_text; 0: none      */
-    const char *fail_text;  /* without "-" and CRLF, constant before the first command        */
-    const char *fail_name;  /* every command of this name is answered by fail_text              */
-    uint64_t fail_in_exec;  /* the n-th command of each transaction (from 1) fails inside EXEC  */
-    const char *raw_answer; /* the fail_at-th answer, as these very bytes                       */
 
     /* W: peer, under the lock. R: test, under the lock. */
     pthread_mutex_t lock;
-    uint64_t command_count; /* received, SELECT and MULTI among them                           */
-    uint64_t reply_count;   /* answers handed to the socket                                    */
-    uint64_t restore_bad;   /* RESTORE payloads whose CRC was wrong; not in the digest         */
-    uint64_t group_max;     /* most pairs in one MSET                                          */
-    uint64_t digest;        /* of the effects in order: MSET as its SETs, no SELECT            */
+    struct peer_script script; /* W: test, with rig_script */
+    uint64_t command_count;    /* received, SELECT and MULTI among them                           */
+    uint64_t reply_count;      /* answers handed to the socket                                    */
+    uint64_t restore_bad;      /* RESTORE payloads whose CRC was wrong; not in the digest         */
+    uint64_t group_max;        /* most pairs in one MSET                                          */
+    uint64_t digest;           /* of the effects in order: MSET as its SETs, no SELECT            */
     uint64_t effect_count;
     uint64_t bytes; /* received */
     char *text;     /* "db NAME arg arg\n" for each command; long arguments cut  */
@@ -70,6 +75,8 @@ struct peer {
     size_t out_ends_count;
     size_t out_ends_capacity;
 };
+
+#define RIG_TRANSACTION_BYTES_MAX (2u << 20)
 
 struct rig_options {
     uint32_t lanes;  /* 0: 1                                                          */
@@ -164,6 +171,7 @@ bool rig_is_late(uint64_t begin_ms);
 void rig_expect(struct rig *rig, uint32_t peer, const char *expected);
 void rig_forget(struct rig *rig, uint32_t peer);
 uint64_t rig_peer_value(struct rig *rig, uint32_t peer, const uint64_t *value);
+void rig_script(struct rig *rig, uint32_t peer, struct peer_script script);
 void rig_allow(struct rig *rig, uint32_t peer, uint64_t replies);
 void rig_stall(struct rig *rig, uint32_t peer, bool is_stalled);
 

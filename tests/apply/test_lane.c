@@ -6,13 +6,11 @@
 #include <unistd.h>
 
 /* An error reply stops the task with everything needed to find the operation, and never the key. */
-static void run_error(const char *answer, const char *raw, enum syn_code code, const char *text)
+static void run_error(const char *answer, enum syn_code code, const char *text)
 {
     struct rig *rig = rig_new(&(struct rig_options){.is_cluster = true, .lanes = 2, .shards = 2});
     rig_live(rig, 0, 1000);
-    rig->peers[1].fail_at = 2;
-    rig->peers[1].fail_text = answer;
-    rig->peers[1].raw_answer = raw;
+    rig_script(rig, 1, (struct peer_script){.fail_at = 2, .fail_text = answer});
     rig_command(rig, 0, "SET {foo}1 1");
     rig_command(rig, 0, "LPUSH {foo}secret element");
     rig_command(rig, 0, "SET {foo}3 1");
@@ -20,7 +18,7 @@ static void run_error(const char *answer, const char *raw, enum syn_code code, c
     char hash[40];
     char offset[40];
     snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)key_hash("{foo}secret", 11));
-    snprintf(offset, sizeof(offset), "offset %d", 1000 + 37 + 52);
+    snprintf(offset, sizeof(offset), "offset %d", 1078);
     const char *const parts[] = {
         "dest1:6379", "LPUSH", "slot 12182", hash, offset, "stream 0", text};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -30,24 +28,23 @@ static void run_error(const char *answer, const char *raw, enum syn_code code, c
     }
     assert_int_equal(err->code, code);
     assert_null(strstr(err->msg, "secret"));
-    assert_true(atomic_load_acquire(&rig->sources[0].feed.offset_applied) < 1000 + 37 + 52);
+    assert_true(atomic_load_acquire(&rig->sources[0].feed.offset_applied) < 1078);
     rig_free(rig);
 }
 
 static void test_errors(void **state)
 {
     (void)state;
-    run_error("WRONGTYPE Operation", NULL, SYN_CODE_DESTINATION_REPLY, "WRONGTYPE Operation");
-    run_error("OOM command not allowed", NULL, SYN_CODE_DESTINATION_STATE, "maxmemory");
-    run_error("READONLY You can't", NULL, SYN_CODE_DESTINATION_STATE, "failed over");
-    run_error("MOVED 12182 1.2.3.4:1", NULL, SYN_CODE_DESTINATION_STATE, "topology");
-    run_error("ASK 12182 1.2.3.4:1", NULL, SYN_CODE_DESTINATION_STATE, "moving");
-    run_error("NOPERM no", NULL, SYN_CODE_DESTINATION_AUTH, "grant");
+    run_error("WRONGTYPE Operation", SYN_CODE_DESTINATION_REPLY, "WRONGTYPE Operation");
+    run_error("OOM command not allowed", SYN_CODE_DESTINATION_STATE, "maxmemory");
+    run_error("READONLY You can't", SYN_CODE_DESTINATION_STATE, "failed over");
+    run_error("MOVED 12182 1.2.3.4:1", SYN_CODE_DESTINATION_STATE, "topology");
+    run_error("ASK 12182 1.2.3.4:1", SYN_CODE_DESTINATION_STATE, "moving");
+    run_error("NOPERM no", SYN_CODE_DESTINATION_AUTH, "grant");
     run_error("ERR unknown command 'LPUSH', with args beginning with: '{foo}secret' 'element'",
-              NULL,
               SYN_CODE_DESTINATION_REPLY,
               "unknown command 'LPUSH'");
-    run_error("ERR line\x1b[31m", NULL, SYN_CODE_DESTINATION_REPLY, "ERR line?[31m");
+    run_error("ERR line\x1b[31m", SYN_CODE_DESTINATION_REPLY, "ERR line?[31m");
 }
 
 /* An operation that began in a batch that is gone can still be placed: by stream, offset, slot. */
@@ -57,8 +54,7 @@ static void test_error_of_large(void **state)
     struct rig *rig =
         rig_new(&(struct rig_options){.batch_bytes = 512, .hold_bytes_free = 1 << 20});
     rig_live(rig, 0, 1000);
-    rig->peers[0].fail_at = 1;
-    rig->peers[0].fail_text = "ERR no";
+    rig_script(rig, 0, (struct peer_script){.fail_at = 1, .fail_text = "ERR no"});
     struct bytes value = {0};
     bytes_add(&value, "SET secret ", 11);
     for (int i = 0; i < 9000; i++) {
@@ -79,8 +75,7 @@ static void run_raw(const char *raw, enum syn_code code, const char *text)
 {
     struct rig *rig = rig_new(&(struct rig_options){0});
     rig_live(rig, 0, 1000);
-    rig->peers[0].fail_at = 1;
-    rig->peers[0].raw_answer = raw;
+    rig_script(rig, 0, (struct peer_script){.fail_at = 1, .raw_answer = raw});
     rig_command(rig, 0, "SET a 1");
     const struct syn_err *err = rig_failure(rig);
     assert_int_equal(err->code, code);
@@ -104,8 +99,10 @@ static void test_queued_kinds(void **state)
     for (uint64_t at = 1; at <= 4; at++) {
         struct rig *rig = rig_new(&(struct rig_options){0});
         rig_live(rig, 0, 1000);
-        rig->peers[0].fail_at = at;
-        rig->peers[0].raw_answer = at == 4 ? "*-1\r\n" : ":1\r\n";
+        rig_script(
+            rig,
+            0,
+            (struct peer_script){.fail_at = at, .raw_answer = at == 4 ? "*-1\r\n" : ":1\r\n"});
         rig_command(rig, 0, "MULTI");
         rig_command(rig, 0, "SET a 1");
         rig_command(rig, 0, "SET b 1");
@@ -122,8 +119,10 @@ static void test_select_refused(void **state)
     (void)state;
     struct rig *rig = rig_new(&(struct rig_options){0});
     rig_live(rig, 0, 1000);
-    rig->peers[0].fail_name = "SELECT";
-    rig->peers[0].fail_text = "ERR DB index is out of range";
+    rig_script(
+        rig,
+        0,
+        (struct peer_script){.fail_name = "SELECT", .fail_text = "ERR DB index is out of range"});
     rig_command(rig, 0, "SELECT 40");
     rig_command(rig, 0, "SET a 1");
     const struct syn_err *err = rig_failure(rig);

@@ -197,10 +197,8 @@ static void test_restore_asking(void **state)
 {
     (void)state;
     struct rig *rig = plain_rig();
-    rig->peers[0].fail_name = NULL;
     /* The payload is no payload: the false destination says so, after having recorded it. */
-    rig->peers[0].fail_name = "RESTORE";
-    rig->peers[0].raw_answer = "+OK\r\n";
+    rig_script(rig, 0, (struct peer_script){.fail_name = "RESTORE", .raw_answer = "+OK\r\n"});
     rig_command(rig, 0, "RESTORE-ASKING k 0 payload REPLACE ABSTTL");
     rig_settle(rig);
     rig_expect(rig, 0, "0 RESTORE k 0 payload REPLACE ABSTTL\n");

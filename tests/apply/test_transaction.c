@@ -161,7 +161,7 @@ static void test_too_large(void **state)
     }
     bytes_add(&value, "", 1);
     rig_command(rig, 0, "MULTI");
-    const uint32_t count = TRANSACTION_BYTES_MAX / 30000 + 10;
+    const uint32_t count = RIG_TRANSACTION_BYTES_MAX / 30000 + 10;
     uint64_t expected = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct bytes command = {0};
@@ -170,7 +170,7 @@ static void test_too_large(void **state)
         resp_add_args(&command, 3, args);
         rig_feed(rig, 0, command.bytes, command.size, 0);
         bytes_free(&command);
-        assert_true(rig->sources[0].stream.transaction.size <= TRANSACTION_BYTES_MAX);
+        assert_true(rig->sources[0].stream.transaction.size <= RIG_TRANSACTION_BYTES_MAX);
         expected++;
     }
     rig_command(rig, 0, "EXEC");
@@ -283,8 +283,10 @@ static void test_exec_error(void **state)
 {
     (void)state;
     struct rig *rig = rig_new(&(struct rig_options){0});
-    rig->peers[0].fail_in_exec = 2;
-    rig->peers[0].fail_text = "WRONGTYPE Operation against a key";
+    rig_script(
+        rig,
+        0,
+        (struct peer_script){.fail_in_exec = 2, .fail_text = "WRONGTYPE Operation against a key"});
     rig_live(rig, 0, 500);
     rig_command(rig, 0, "MULTI");
     rig_command(rig, 0, "SET secretkey 1");

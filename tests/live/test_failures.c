@@ -449,6 +449,7 @@ int main(void)
         cmocka_unit_test_setup(test_database_of_a_cluster, empty_sides),
         cmocka_unit_test_setup(test_foreign_write, empty_sides),
     };
+    cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
     return cmocka_run_group_tests(tests, start_sides, stop_sides);

@@ -260,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_source_stands_still),
         cmocka_unit_test(test_source_restarts),
     };
+    cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);

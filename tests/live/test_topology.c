@@ -261,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_password),
         cmocka_unit_test(test_user_and_password),
     };
+    cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
     return cmocka_run_group_tests(tests, NULL, NULL);
