@@ -34,7 +34,8 @@ enum field_status cursor_string(struct cursor *cursor, size_t bytes_max, struct 
         return status;
     }
     if (string->text_size > bytes_max || string->data.size > bytes_max) {
-        cursor->note.reason = "a key or text larger than the configured maximum";
+        cursor->note.reason =
+            "a key or text larger than the configured maximum; if it is real, raise --memory";
         return FIELD_BAD;
     }
     if (string->encoded_size > cursor->size - cursor->pos) {

@@ -180,7 +180,10 @@ static enum resp_status arguments(struct resp_cutter *cutter,
         size_t start = pos + head;
         if (UNLIKELY(length + 2 > cutter->command_bytes_max - start ||
                      start > cutter->command_bytes_max)) {
-            status = fail_at(pos, "a command larger than the configured maximum", err);
+            status = fail_at(
+                pos,
+                "a command larger than the configured maximum; if it is real, raise --memory",
+                err);
             break;
         }
         if (UNLIKELY(length + 2 > size - start)) {
@@ -230,7 +233,10 @@ enum resp_status resp_cut(struct resp_cutter *cutter,
         return RESP_READY;
     }
     if (status == RESP_MORE && *wanted > cutter->command_bytes_max) {
-        return fail_at(cutter->pos, "a command larger than the configured maximum", err);
+        return fail_at(
+            cutter->pos,
+            "a command larger than the configured maximum; if it is real, raise --memory",
+            err);
     }
     return status;
 }

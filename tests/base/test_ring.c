@@ -57,7 +57,11 @@ struct item {
     uint32_t producer;
 };
 
+#ifdef RING_TSAN
+#define ITEMS 3000u /* a producer that waits for its turn takes its time there */
+#else
 #define ITEMS 100000u
+#endif
 #define PRODUCERS 3u
 
 struct side {

@@ -6,7 +6,7 @@
 #include "core/base/clock.h"
 #include "core/base/waker.h"
 
-#define ROUNDS 200000u
+#define ROUNDS 100000u
 
 struct pair {
     struct waker waker[2];

@@ -60,7 +60,6 @@ static bool serve_psync(struct fake_source *source, uint32_t i)
     int fd = source->connections[i].fd;
     const struct fake_source_script *script = &source->script;
     char line[128];
-    atomic_add_relaxed(&source->psync_count, 1);
     if (script->psync_answer != NULL)
         return send_text(fd, script->psync_answer);
     /* A keep-alive first, as a server sends while it forks. */

@@ -40,8 +40,7 @@ struct fake_source {
     pthread_t thread;
     int listen_fd;
     uint16_t port;
-    atomic_bool is_stopping;      /* W: test. R: thread. */
-    _Atomic uint32_t psync_count; /* W: thread. R: test. */
+    atomic_bool is_stopping; /* W: test. R: thread. */
     struct {
         int fd; /* 0: a free place */
         char in[4096];

@@ -114,6 +114,19 @@ static uint64_t stream_groups(redisContext *context, const redisReply *key)
     return hash;
 }
 
+/* Scores as numbers: versions differ in the digits that they print. */
+static uint64_t zset_hash(redisReply *reply)
+{
+    uint64_t hash = reply->elements;
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+        double score = strtod(reply->element[i + 1]->str, NULL);
+        hash = hash * 31 + hash_reply(reply->element[i], false, 1);
+        hash = hash_bytes(hash, &score, sizeof(score));
+    }
+    freeReplyObject(reply);
+    return hash;
+}
+
 static uint64_t value_hash(redisContext *context, const redisReply *key, const char *type)
 {
     if (strcmp(type, "string") == 0)
@@ -125,7 +138,7 @@ static uint64_t value_hash(redisContext *context, const redisReply *key, const c
     if (strcmp(type, "hash") == 0)
         return take(ask_key(context, "HGETALL", key, NULL), true, 2);
     if (strcmp(type, "zset") == 0)
-        return take(ask_key(context, "ZRANGE", key, "0", "-1", "WITHSCORES", NULL), false, 2);
+        return zset_hash(ask_key(context, "ZRANGE", key, "0", "-1", "WITHSCORES", NULL));
     if (strcmp(type, "stream") == 0)
         return take(ask_key(context, "XRANGE", key, "-", "+", NULL), false, 1) * 31 +
                stream_groups(context, key);
