@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/engine/syn.h"
+#include <syn.h>
 
 static int report(const struct syn_err *err)
 {

@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "core/engine/syn.h"
+#include <syn.h>
 
 int main(int argc, char **argv)
 {
