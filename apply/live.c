@@ -364,7 +364,28 @@ static bool apply_restore_asking(struct stream *stream,
 
 /* ---- dispatch ---- */
 
+/* Whether it is the same in whatever database the stream is: it goes to all of them, to none, or
+ * nowhere. A source whose last write was in a database that is empty by now sends its PINGs there.
+ */
+static bool class_is_of_any_db(enum command_class class)
+{
+    switch (class) {
+    case COMMAND_READ:
+    case COMMAND_PING:
+    case COMMAND_PUBLISH:
+    case COMMAND_CLUSTER:
+    case COMMAND_REPLCONF:
+    case COMMAND_FLUSHALL:
+    case COMMAND_FUNCTION:
+    case COMMAND_SCRIPT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool live_db(const struct stream *stream,
+                    const struct command_info *info,
                     const uint8_t *bytes,
                     const struct resp_command *command,
                     uint64_t source_db,
@@ -372,7 +393,8 @@ static bool live_db(const struct stream *stream,
                     struct syn_err *err)
 {
     *db = task_db(stream->task, source_db);
-    if (UNLIKELY(*db != 0 && *db != DB_NONE && stream->task->route->is_cluster)) {
+    if (UNLIKELY(*db != 0 && *db != DB_NONE && stream->task->route->is_cluster &&
+                 !class_is_of_any_db(info->class))) {
         char where[200];
         return ERR(
             err,
@@ -393,7 +415,7 @@ bool live_apply(struct stream *stream,
                 struct syn_err *err)
 {
     uint32_t db;
-    if (!live_db(stream, bytes, command, source_db, &db, err)) {
+    if (!live_db(stream, info, bytes, command, source_db, &db, err)) {
         return false;
     }
     if (db == DB_NONE && !live_is_beyond_db(info)) {

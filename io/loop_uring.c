@@ -209,7 +209,7 @@ bool loop_uring_init(struct io_loop *loop, struct syn_err *err)
     int result = uring_create(uring);
     if (result < 0) {
         mem_free(MEM_IO, uring);
-        return ERR_SYS(err, SYN_CODE_SYSTEM, -result, "cannot create an io_uring");
+        return ERR_SYS(err, SYN_CODE_SYSTEM, -result, "cannot create an io_uring (--io epoll works everywhere)");
     }
     unsigned needed = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
     if ((uring->ring.features & needed) != needed) {
