@@ -216,10 +216,8 @@ static enum step item_end(struct stream *stream, const struct rdb_item *item, st
     if (item->checksum != 0 && item->checksum != stream->crc) {
         ERR(err,
             SYN_CODE_SOURCE_DATA,
-            "the snapshot of source %s is damaged: its checksum is %016llx, its bytes give "
-            "%016llx; "
-            "what was written so far is incomplete: start again",
-            endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
+            "the snapshot is damaged: its checksum is %016llx, its bytes give %016llx; what was "
+            "written so far is incomplete: start again",
             (unsigned long long)item->checksum,
             (unsigned long long)stream->crc);
         return STEP_FAIL;
@@ -324,8 +322,15 @@ item_next(struct stream *stream, struct walk *walk, bool *is_over, struct syn_er
 static bool payload_is_exhausted(const struct stream *stream, size_t left)
 {
     int64_t total = stream->session.payload_bytes;
-    return total >= 0 && !stream->is_hold_blocked &&
-           stream->payload_pos + left >= (uint64_t)total;
+    if (total < 0) {
+        /* Diskless: the reader knows once it has seen the mark. Its word counts only while it is
+         * still in this session, which it leaves before it writes anything about the next one. */
+        total = atomic_load_acquire(&stream->feed->payload_bytes);
+        if (atomic_load_acquire(&stream->feed->snapshot_count) != stream->session.number) {
+            return false;
+        }
+    }
+    return total >= 0 && !stream->is_hold_blocked && stream->payload_pos + left >= (uint64_t)total;
 }
 
 enum step snapshot_step(struct stream *stream, const struct window *window, struct syn_err *err)
@@ -351,9 +356,10 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     if (step == STEP_WAIT && payload_is_exhausted(stream, walk.size - walk.pos)) {
         ERR(err,
             SYN_CODE_SOURCE_DATA,
-            "the snapshot is damaged: it has %lld bytes, and its RDB goes on behind them; what was "
-            "written so far is incomplete: start again",
-            (long long)stream->session.payload_bytes);
+            "the snapshot is damaged: its bytes end, and its RDB goes on behind them (at byte "
+            "%llu); "
+            "what was written so far is incomplete: start again",
+            (unsigned long long)stream->payload_pos);
         step = STEP_FAIL;
     }
     size_t wanted = stream->item_wanted;

@@ -89,7 +89,9 @@ struct feed {
     alignas(CACHE_LINE) _Atomic int state; /* enum feed_state                              */
     _Atomic uint64_t bytes_received;       /* payload and stream, since the start          */
     _Atomic uint64_t offset_received;      /* of the last stream byte received             */
-    _Atomic int64_t payload_bytes;         /* of the current snapshot, -1 unknown          */
+    /* Of the current snapshot, -1: not known. Of a diskless one once its mark was received, before
+     * the bytes behind it. */
+    _Atomic int64_t payload_bytes;
     _Atomic uint32_t session_count;        /* PSYNC answers so far                         */
     _Atomic uint32_t snapshot_count;       /* of these, full copies                        */
     _Atomic uint64_t starved_ns;           /* time spent not receiving for want of a chunk */

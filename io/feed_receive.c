@@ -171,12 +171,14 @@ static bool tail_is_mark(struct psync *psync, const uint8_t *end, uint32_t size)
 }
 
 /* Finds the end of the payload in the bytes received last, if they contain it. */
-static void payload_advance(struct psync *psync, const uint8_t *end, uint32_t size)
+static void payload_advance(struct feed *feed, const uint8_t *end, uint32_t size)
 {
+    struct psync *psync = feed->psync;
     int64_t length = psync->copy.payload_bytes;
     if (length < 0) {
         if (tail_is_mark(psync, end, size)) {
             psync->payload_end = (int64_t)psync->received;
+            atomic_store_release(&feed->payload_bytes, psync->payload_end - EOF_MARK_SIZE);
         }
     } else if (psync->received >= (uint64_t)length) {
         psync->payload_end = length;
@@ -193,7 +195,7 @@ static void chunk_fill(struct feed *feed, uint32_t size)
     psync->received += size;
     bool was_payload = psync->payload_end < 0;
     if (was_payload) {
-        payload_advance(psync, chunk->bytes + filled, size);
+        payload_advance(feed, chunk->bytes + filled, size);
     }
     counter_add(&feed->bytes_received, size);
     /* Before the bytes can be applied, so that `received` is never seen behind `applied`. */

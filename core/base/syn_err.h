@@ -29,6 +29,7 @@ enum syn_code {
     SYN_CODE_SOURCE_PROTOCOL = 502, /* an answer that the protocol does not allow; stop         */
     SYN_CODE_SOURCE_DATA = 503,     /* malformed RDB or stream, with the offset; stop           */
     SYN_CODE_SOURCE_STATE = 504,    /* reachable but not able to serve now; try again later     */
+    SYN_CODE_SOURCE_FILE = 505,     /* an RDB file that cannot be opened or read; stop          */
 
     SYN_CODE_DESTINATION_CONNECT = 600,  /* not reachable or the connection broke                */
     SYN_CODE_DESTINATION_AUTH = 601,     /* credentials or permissions are refused; stop         */

@@ -1,7 +1,7 @@
 /*
  * Building the pipeline: how many of everything, how the memory is divided, who serves whom.
  *
- * --memory is divided into chunks (a quarter, by streams), batches (a quarter, by decoders), and
+ * --memory is divided into chunks (a sixth, by streams), batches (a sixth, by decoders), and
  * what items larger than a chunk may hold (the rest, one stream at a time beyond a small free
  * share).
  */
@@ -53,12 +53,13 @@ static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
 }
 
 /* What is taken whatever happens, without what items may hold: all that grows with the counts. */
-static uint64_t plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch_size)
+static uint64_t
+plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch_size)
 {
     uint64_t batches = (uint64_t)engine->decoder_count * plan->router.batch_count;
-    uint64_t streams =
-        (uint64_t)plan->chunk_count * (plan->chunk_bytes + plan->headroom_bytes) +
-        2 * plan->hold_bytes_free + 2 * plan->transaction_bytes_max + sizeof(struct stream);
+    uint64_t streams = (uint64_t)plan->chunk_count * (plan->chunk_bytes + plan->headroom_bytes) +
+                       2 * plan->hold_bytes_free + 2 * plan->transaction_bytes_max +
+                       sizeof(struct stream);
     /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
     uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
     return engine->stream_count * streams + batches * batch_size + ports +
@@ -78,14 +79,14 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
     engine->applier_count = choose(0, processors / 4, engine->lane_count);
 
     uint64_t memory = config->memory_bytes;
-    uint64_t chunk_share = memory / 4 / engine->stream_count;
+    uint64_t chunk_share = memory / 6 / engine->stream_count;
     uint64_t chunk = clamp(chunk_share / 10, CHUNK_BYTES_MIN, CHUNK_BYTES_MAX) & ~(uint64_t)4095;
     plan->chunk_bytes = (uint32_t)chunk;
     plan->headroom_bytes = (uint32_t)chunk / 4;
     plan->chunk_count =
         (uint32_t)clamp(chunk_share / (plan->chunk_bytes + plan->headroom_bytes), 3, 4096);
 
-    uint64_t batch_share = memory / 4 / engine->decoder_count;
+    uint64_t batch_share = memory / 6 / engine->decoder_count;
     uint32_t batches_min = BATCHES_PER_LANE_MIN * engine->lane_count + ROUTER_RESERVE;
     uint32_t bytes = BATCH_BYTES_MAX;
     size_t each = 0;
@@ -106,11 +107,11 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
            plan->transaction_bytes_max * 2 * engine->stream_count <= memory / 32) {
         plan->transaction_bytes_max *= 2;
     }
-    /* What every stream may hold without asking (invariant 3 in stream.h): at least a window, and enough
-     * that a source which hangs in the middle of a large item seldom keeps others waiting. */
-    plan->hold_bytes_free = clamp(memory / 16 / engine->stream_count,
-                                  plan->chunk_bytes + plan->headroom_bytes,
-                                  4u << 20);
+    /* What every stream may hold without asking (invariant 3 in stream.h): at least a window, and
+     * enough that a source which hangs in the middle of a large item seldom keeps others waiting.
+     */
+    plan->hold_bytes_free = clamp(
+        memory / 16 / engine->stream_count, plan->chunk_bytes + plan->headroom_bytes, 4u << 20);
     uint64_t used = plan_used(engine, plan, each);
     if (used + plan->hold_bytes_free > memory) {
         return ERR(

@@ -27,6 +27,7 @@ int syn_code_exit_status(enum syn_code code)
     case SYN_CODE_SOURCE_PROTOCOL:
     case SYN_CODE_SOURCE_DATA:
     case SYN_CODE_SOURCE_STATE:
+    case SYN_CODE_SOURCE_FILE:
         return SYN_EXIT_SOURCE;
     case SYN_CODE_DESTINATION_CONNECT:
     case SYN_CODE_DESTINATION_AUTH:
@@ -74,6 +75,8 @@ const char *syn_code_name(enum syn_code code)
         return "source_data";
     case SYN_CODE_SOURCE_STATE:
         return "source_state";
+    case SYN_CODE_SOURCE_FILE:
+        return "source_file";
     case SYN_CODE_DESTINATION_CONNECT:
         return "destination_connect";
     case SYN_CODE_DESTINATION_AUTH:

@@ -266,6 +266,191 @@ SYN_API bool syn_verify(const struct syn_config *config,
                         struct syn_verify_result *result,
                         struct syn_err *err);
 
+/* ---- reading RDB files ----
+ *
+ * A reader cuts an RDB (REDIS 1 to 12, VALKEY 80) from memory, a file or a callback and shows a
+ * visitor what is in it, in the order of the file. It connects to nothing and needs no engine.
+ *
+ * Threads:   each call is independent of all others; visitors run inside it, on its thread, and may
+ *            call anything but what ends their own reading otherwise than by their answer.
+ * Ownership: all that a visitor is given is valid until it returns.
+ * Limits:    item_bytes_max bounds one key, AUX text or function, and one element or blob whose
+ *            content is looked at; a file that needs more is refused. String values are handed out
+ *            in pieces and have no limit. Memory grows with the largest item, to at most seven times
+ *            the bound and 2 MiB; nothing grows with the file.
+ * Errors:    SYN_CODE_SOURCE_DATA: damaged, cut short, or of an unknown kind, with the byte of the
+ *            file (and a hash of the key); SYN_CODE_SOURCE_FILE: cannot be opened or read;
+ *            SYN_CODE_MEMORY. What came before the damage has been visited.
+ */
+
+/* What a visitor answers. */
+enum syn_rdb_flow {
+    SYN_RDB_GO,
+    SYN_RDB_SKIP, /* to a key or an element: no more elements of this value, but its end */
+    SYN_RDB_STOP, /* read no further; the call returns true, with is_stopped             */
+};
+
+/* How closely values are looked at. */
+enum syn_rdb_depth {
+    SYN_RDB_DEPTH_KEYS,     /* values are passed over at full speed, their content is not checked */
+    SYN_RDB_DEPTH_COUNTS,   /* elements are counted, and decoded where only that counts them      */
+    SYN_RDB_DEPTH_ELEMENTS, /* the visitor is shown each element                                  */
+};
+
+#define SYN_RDB_UNKNOWN UINT64_MAX
+#define SYN_RDB_ITEM_BYTES_DEFAULT ((size_t)64 << 20)
+#define SYN_RDB_ITEM_BYTES_MIN 4096
+
+/* Zero means: the default bound, keys without their elements, all keys. */
+struct syn_rdb_options {
+    size_t item_bytes_max;
+    enum syn_rdb_depth depth;
+    bool has_db; /* only the keys of this database */
+    uint64_t db;
+    bool has_key; /* only the key of this name, in each database that has it */
+    const void *key;
+    size_t key_size;
+};
+
+/* Bytes, of text or not; never with a terminator. */
+struct syn_rdb_text {
+    const uint8_t *bytes;
+    size_t size;
+};
+
+struct syn_rdb_header {
+    uint16_t version;
+    const char *magic; /* "REDIS" or "VALKEY"; static */
+};
+
+/* The keys that follow are of this database. A file may come back to a database. */
+struct syn_rdb_database {
+    uint64_t db;
+    uint64_t keys;     /* as the writer announced, a hint; SYN_RDB_UNKNOWN: it did not */
+    uint64_t expiring; /* of them with an expiry                                       */
+};
+
+struct syn_rdb_key {
+    uint64_t db;
+    struct syn_rdb_text name;
+    uint8_t rdb_type;     /* the type byte                                                */
+    const char *type;     /* "string", "list", "set", "zset", "hash", "stream", "module"  */
+    const char *encoding; /* "raw", "listpack", "quicklist" …: what the type byte says    */
+    int64_t expire_ms;    /* absolute unix ms, -1: none                                   */
+    int64_t idle_s;       /* seconds since its last use, -1: not in the file              */
+    int freq;             /* LFU counter, -1: not in the file                             */
+    uint64_t offset;      /* of the value's first byte in the file                        */
+    /* Known at the end of the key, zero before. */
+    uint64_t bytes;    /* of the value, as serialized                                       */
+    uint64_t elements; /* list elements, members, fields, stream entries; 1 for strings and
+                          modules. SYN_RDB_UNKNOWN: not counted                             */
+};
+
+struct syn_rdb_stream_id {
+    uint64_t ms;
+    uint64_t seq;
+};
+
+enum syn_rdb_element_kind {
+    SYN_RDB_ELEMENT_STRING,       /* text: a piece, of total bytes, at position             */
+    SYN_RDB_ELEMENT_LIST,         /* text                                                   */
+    SYN_RDB_ELEMENT_SET,          /* text: the member                                       */
+    SYN_RDB_ELEMENT_HASH,         /* text: the field; value; expire_ms                      */
+    SYN_RDB_ELEMENT_ZSET,         /* text: the member; score                                */
+    SYN_RDB_ELEMENT_STREAM_ENTRY, /* id; count: its fields, which follow one by one         */
+    SYN_RDB_ELEMENT_STREAM_FIELD, /* text: the field; value                                 */
+    SYN_RDB_ELEMENT_STREAM_META,  /* after all entries. id: the last one; count: the length;
+                                     added: entries ever, SYN_RDB_UNKNOWN in old files      */
+    SYN_RDB_ELEMENT_GROUP,        /* text: its name; id: last delivered; count: pending;
+                                     added: entries read, SYN_RDB_UNKNOWN                   */
+    SYN_RDB_ELEMENT_PENDING,      /* of the group. id; time_ms: delivered; count: how often */
+    SYN_RDB_ELEMENT_CONSUMER,     /* of the group. text: its name; time_ms: last seen;
+                                     count: pending                                         */
+    SYN_RDB_ELEMENT_CONSUMER_PENDING, /* of the consumer. id                                */
+    SYN_RDB_ELEMENT_MODULE,           /* text: a piece of the raw value, at position        */
+};
+/* A stable lower-case word, such as "stream_entry". Static. */
+SYN_API const char *syn_rdb_element_name(enum syn_rdb_element_kind kind);
+
+/* Only the fields named beside its kind are set. */
+struct syn_rdb_element {
+    enum syn_rdb_element_kind kind;
+    struct syn_rdb_text text;
+    struct syn_rdb_text value;
+    double score;
+    int64_t expire_ms; /* absolute unix ms, -1: none */
+    int64_t time_ms;
+    uint64_t position;
+    uint64_t total;
+    uint64_t count;
+    uint64_t added;
+    struct syn_rdb_stream_id id;
+};
+
+enum syn_rdb_verdict {
+    SYN_RDB_CHECKSUM_UNREAD,  /* the end was not reached                                 */
+    SYN_RDB_CHECKSUM_NONE,    /* the writer made none (rdbchecksum no, or version < 5)   */
+    SYN_RDB_CHECKSUM_MATCHES, /* every byte is as it was written                         */
+    SYN_RDB_CHECKSUM_DIFFERS,
+};
+/* "unread", "none", "matches", "differs". Static. */
+SYN_API const char *syn_rdb_verdict_name(enum syn_rdb_verdict verdict);
+
+/* Callbacks; NULL for what does not matter. A SYN_RDB_SKIP where nothing can be skipped means
+ * SYN_RDB_GO. `key` comes before the elements, `key_end` behind them. */
+struct syn_rdb_visitor {
+    enum syn_rdb_flow (*header)(void *arg, const struct syn_rdb_header *header);
+    enum syn_rdb_flow (*aux)(void *arg, struct syn_rdb_text name, struct syn_rdb_text text);
+    enum syn_rdb_flow (*function)(void *arg, struct syn_rdb_text source);
+    enum syn_rdb_flow (*database)(void *arg, const struct syn_rdb_database *database);
+    enum syn_rdb_flow (*key)(void *arg, const struct syn_rdb_key *key);
+    enum syn_rdb_flow (*element)(void *arg,
+                                 const struct syn_rdb_key *key,
+                                 const struct syn_rdb_element *element);
+    enum syn_rdb_flow (*key_end)(void *arg, const struct syn_rdb_key *key);
+    /* Behind the last key; with SYN_RDB_CHECKSUM_DIFFERS the call then fails. */
+    enum syn_rdb_flow (*checksum)(void *arg, enum syn_rdb_verdict verdict);
+};
+
+/* Filled also on failure, with what was read until then. */
+struct syn_rdb_result {
+    uint64_t bytes; /* of the RDB                                                    */
+    uint64_t keys;  /* shown to the visitor                                          */
+    enum syn_rdb_verdict verdict;
+    bool is_stopped;   /* by the visitor                                             */
+    bool has_trailing; /* bytes follow the RDB, as in an append-only file with one
+                          at its head; they were not looked at                       */
+};
+
+/* Gives up to `size` more bytes (never 0): how many there are now, 0 at the end. Negative: *err is
+ * filled, and the reading fails with it. May block. */
+typedef int64_t syn_rdb_feed(void *arg, void *to, size_t size, struct syn_err *err);
+
+/* True: the whole RDB was read and its checksum is not wrong, or the visitor stopped. `options` and
+ * `result` may be NULL. */
+SYN_API bool syn_rdb_read_memory(const void *bytes,
+                                 size_t size,
+                                 const struct syn_rdb_options *options,
+                                 const struct syn_rdb_visitor *visitor,
+                                 void *arg,
+                                 struct syn_rdb_result *result,
+                                 struct syn_err *err);
+/* The same of a file; also of a pipe or a device. Errors begin with its path. */
+SYN_API bool syn_rdb_read_file(const char *path,
+                               const struct syn_rdb_options *options,
+                               const struct syn_rdb_visitor *visitor,
+                               void *arg,
+                               struct syn_rdb_result *result,
+                               struct syn_err *err);
+/* The same of whatever `feed` gives, called with `feed_arg`. */
+SYN_API bool syn_rdb_read_feed(syn_rdb_feed *feed,
+                               void *feed_arg,
+                               const struct syn_rdb_options *options,
+                               const struct syn_rdb_visitor *visitor,
+                               void *arg,
+                               struct syn_rdb_result *result,
+                               struct syn_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -491,6 +491,7 @@ static void test_names(void **state)
                  {SYN_CODE_PRECHECK, 4, "precheck"},
                  {SYN_CODE_SOURCE_AUTH, 5, "source_auth"},
                  {SYN_CODE_SOURCE_STATE, 5, "source_state"},
+                 {SYN_CODE_SOURCE_FILE, 5, "source_file"},
                  {SYN_CODE_DIFFERENT, 6, "different"},
                  {SYN_CODE_DESTINATION_REPLY, 7, "destination_reply"},
                  {SYN_CODE_UNSUPPORTED, 7, "unsupported"},

@@ -309,6 +309,11 @@ static void test_truncated(void **state)
                    5,
                    "in the middle of the snapshot",
                    NULL);
+    /* Ended early, and properly: the RDB must not go on in the mark and the stream behind it. */
+    expect_failure(SCRIPT(.payload = payload.at, .payload_size = payload.size / 2, .announced = -1),
+                   5,
+                   "goes on behind",
+                   NULL);
 }
 
 /* A length that is not the snapshot's: what follows would be read as something else. */
