@@ -22,7 +22,7 @@ struct lane_port;
 
 enum op_kind {
     OP_COMMAND,  /* one reply, an error is a failure                                     */
-    OP_TOLERANT, /* an error reply is expected and fine (see router_op_tolerant)         */
+    OP_TOLERANT, /* an error reply is expected and fine                                  */
     OP_SCRIPT,   /* a script's own error is fine, one of the server's state is a failure */
     OP_MULTI,    /* +OK                                                                  */
     OP_QUEUED,   /* +QUEUED                                                              */

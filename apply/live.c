@@ -35,11 +35,6 @@ const char *live_where(const struct stream *stream,
     return text;
 }
 
-static bool stopped(struct syn_err *err)
-{
-    return ERR(err, SYN_CODE_STOPPED, "stopped");
-}
-
 /* ---- writing ---- */
 
 bool live_forward(struct stream *stream,
@@ -180,16 +175,6 @@ static bool refuse_slots(const struct stream *stream,
 }
 
 /* ---- multi-key commands ---- */
-
-#define SLICE(text)                                                                                \
-    {                                                                                              \
-        (const uint8_t *)(text), sizeof(text) - 1                                                  \
-    }
-
-static struct slice arg_slice(const uint8_t *bytes, const struct resp_command *command, uint32_t i)
-{
-    return (struct slice){bytes + command->argv[i].pos, command->argv[i].size};
-}
 
 static bool
 arg_is(const uint8_t *bytes, const struct resp_command *command, uint32_t i, const char *word)

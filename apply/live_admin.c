@@ -11,16 +11,6 @@
 
 #include <string.h>
 
-#define SLICE(text)                                                                                \
-    {                                                                                              \
-        (const uint8_t *)(text), sizeof(text) - 1                                                  \
-    }
-
-static bool stopped(struct syn_err *err)
-{
-    return ERR(err, SYN_CODE_STOPPED, "stopped");
-}
-
 static bool refuse(const struct stream *stream,
                    const uint8_t *bytes,
                    const struct resp_command *command,
@@ -45,11 +35,6 @@ arg_db(const uint8_t *bytes, const struct resp_command *command, uint32_t i, uin
 {
     return i < command->argc &&
            num_read_u64((const char *)bytes + command->argv[i].pos, command->argv[i].size, db);
-}
-
-static struct slice arg_slice(const uint8_t *bytes, const struct resp_command *command, uint32_t i)
-{
-    return (struct slice){bytes + command->argv[i].pos, command->argv[i].size};
 }
 
 /* ---- flushes ---- */

@@ -39,13 +39,13 @@ struct route {
     uint32_t shard_count;
     uint16_t *shard_lane; /* first lane of each shard                              */
     uint16_t slot_lane[SLOT_COUNT];
-    uint32_t slot_mask; /* 0 when one lane takes everything: no slot is computed */
+    bool has_one_lane; /* it takes everything: no slot is computed */
 };
 
 /* The slot by which the key is routed, SLOT_NONE when there is only one lane. */
 static inline uint16_t route_slot(const struct route *route, const void *key, size_t size)
 {
-    return route->slot_mask == 0 ? SLOT_NONE : slot_of_key(key, size);
+    return route->has_one_lane ? SLOT_NONE : slot_of_key(key, size);
 }
 
 static inline uint32_t route_lane(const struct route *route, uint16_t slot)

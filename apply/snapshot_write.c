@@ -11,11 +11,6 @@ static struct op snapshot_op(const struct stream *stream, uint32_t key_count)
                        .key_count = key_count};
 }
 
-static bool stopped(struct syn_err *err)
-{
-    return ERR(err, SYN_CODE_STOPPED, "stopped");
-}
-
 /* ---- strings ---- */
 
 /* SET key value PXAT ms, whole in one batch. */
@@ -281,11 +276,6 @@ bool stream_broadcast(struct stream *stream,
     }
     return true;
 }
-
-#define SLICE(text)                                                                                \
-    {                                                                                              \
-        (const uint8_t *)(text), sizeof(text) - 1                                                  \
-    }
 
 bool snapshot_write_function(struct stream *stream, const struct slice *code, struct syn_err *err)
 {

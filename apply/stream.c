@@ -155,8 +155,8 @@ void stream_advance(struct stream *stream)
 
 /* ---- steps ---- */
 
-/* The source is gone in the middle of a value: it will never be completed, since a snapshot cannot be
- * resumed, and neither the lane nor others who want to hold much may wait for it. */
+/* The source is gone in the middle of a value: it will never be completed, since a snapshot cannot
+ * be resumed, and neither the lane nor others who want to hold much may wait for it. */
 static bool stream_lost_value(struct stream *stream, int state, bool *did, struct syn_err *err)
 {
     if (stream->state != STREAM_SNAPSHOT || !stream->value.is_open || stream->is_hold_blocked ||

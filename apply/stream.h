@@ -109,7 +109,8 @@ struct transaction {
     uint32_t command_count;
     uint32_t command_capacity;
 };
-/* Commands of a transaction are at least this large on average, or their table is full before their bytes. */
+/* Commands of a transaction are at least this large on average, or their table is full before their
+ * bytes. */
 #define TRANSACTION_BYTES_PER_COMMAND 32
 /* What a transaction may keep allocated when it is over. */
 #define TRANSACTION_BYTES_KEPT (64u << 10)

@@ -11,10 +11,22 @@ enum step {
     STEP_FAIL, /* err is filled                                         */
 };
 
-static inline enum step step_stopped(struct syn_err *err)
+/* What functions of the router mean by false. */
+static inline bool stopped(struct syn_err *err)
 {
-    ERR(err, SYN_CODE_STOPPED, "stopped");
-    return STEP_FAIL;
+    return ERR(err, SYN_CODE_STOPPED, "stopped");
+}
+
+/* A word of ours as an argument of a command. */
+#define SLICE(text)                                                                                \
+    {                                                                                              \
+        (const uint8_t *)(text), sizeof(text) - 1                                                  \
+    }
+
+static inline struct slice
+arg_slice(const uint8_t *bytes, const struct resp_command *command, uint32_t i)
+{
+    return (struct slice){bytes + command->argv[i].pos, command->argv[i].size};
 }
 
 /* ---- input.c ---- */

@@ -13,11 +13,6 @@
 
 #include <string.h>
 
-static bool stopped(struct syn_err *err)
-{
-    return ERR(err, SYN_CODE_STOPPED, "stopped");
-}
-
 void transaction_clear(struct stream *stream)
 {
     struct transaction *transaction = &stream->transaction;

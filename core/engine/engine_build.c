@@ -139,7 +139,7 @@ static bool route_make(struct syn_engine *engine, struct syn_err *err)
     route->is_cluster = destination->is_cluster;
     route->lane_count = engine->lane_count;
     route->shard_count = destination->shard_count;
-    route->slot_mask = engine->lane_count == 1 && !route->is_cluster ? 0 : SLOT_COUNT - 1;
+    route->has_one_lane = engine->lane_count == 1 && !route->is_cluster;
     route->shard_lane = mem_alloc(MEM_ENGINE, route->shard_count * sizeof(uint16_t));
     if (route->shard_lane == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for the route");

@@ -276,11 +276,11 @@ SYN_API bool syn_verify(const struct syn_config *config,
  * Ownership: all that a visitor is given is valid until it returns.
  * Limits:    item_bytes_max bounds one key, AUX text or function, and one element or blob whose
  *            content is looked at; a file that needs more is refused. String values are handed out
- *            in pieces and have no limit. Memory grows with the largest item, to at most seven times
- *            the bound and 2 MiB; nothing grows with the file.
- * Errors:    SYN_CODE_SOURCE_DATA: damaged, cut short, or of an unknown kind, with the byte of the
- *            file (and a hash of the key); SYN_CODE_SOURCE_FILE: cannot be opened or read;
- *            SYN_CODE_MEMORY. What came before the damage has been visited.
+ *            in pieces and have no limit. Memory grows with the largest item, to at most seven
+ * times the bound and 2 MiB; nothing grows with the file. Errors:    SYN_CODE_SOURCE_DATA: damaged,
+ * cut short, or of an unknown kind, with the byte of the file (and a hash of the key);
+ * SYN_CODE_SOURCE_FILE: cannot be opened or read; SYN_CODE_MEMORY. What came before the damage has
+ * been visited.
  */
 
 /* What a visitor answers. */
@@ -352,20 +352,20 @@ struct syn_rdb_stream_id {
 };
 
 enum syn_rdb_element_kind {
-    SYN_RDB_ELEMENT_STRING,       /* text: a piece, of total bytes, at position             */
-    SYN_RDB_ELEMENT_LIST,         /* text                                                   */
-    SYN_RDB_ELEMENT_SET,          /* text: the member                                       */
-    SYN_RDB_ELEMENT_HASH,         /* text: the field; value; expire_ms                      */
-    SYN_RDB_ELEMENT_ZSET,         /* text: the member; score                                */
-    SYN_RDB_ELEMENT_STREAM_ENTRY, /* id; count: its fields, which follow one by one         */
-    SYN_RDB_ELEMENT_STREAM_FIELD, /* text: the field; value                                 */
-    SYN_RDB_ELEMENT_STREAM_META,  /* after all entries. id: the last one; count: the length;
-                                     added: entries ever, SYN_RDB_UNKNOWN in old files      */
-    SYN_RDB_ELEMENT_GROUP,        /* text: its name; id: last delivered; count: pending;
-                                     added: entries read, SYN_RDB_UNKNOWN                   */
-    SYN_RDB_ELEMENT_PENDING,      /* of the group. id; time_ms: delivered; count: how often */
-    SYN_RDB_ELEMENT_CONSUMER,     /* of the group. text: its name; time_ms: last seen;
-                                     count: pending                                         */
+    SYN_RDB_ELEMENT_STRING,           /* text: a piece, of total bytes, at position             */
+    SYN_RDB_ELEMENT_LIST,             /* text                                                   */
+    SYN_RDB_ELEMENT_SET,              /* text: the member                                       */
+    SYN_RDB_ELEMENT_HASH,             /* text: the field; value; expire_ms                      */
+    SYN_RDB_ELEMENT_ZSET,             /* text: the member; score                                */
+    SYN_RDB_ELEMENT_STREAM_ENTRY,     /* id; count: its fields, which follow one by one         */
+    SYN_RDB_ELEMENT_STREAM_FIELD,     /* text: the field; value                                 */
+    SYN_RDB_ELEMENT_STREAM_META,      /* after all entries. id: the last one; count: the length;
+                                         added: entries ever, SYN_RDB_UNKNOWN in old files      */
+    SYN_RDB_ELEMENT_GROUP,            /* text: its name; id: last delivered; count: pending;
+                                         added: entries read, SYN_RDB_UNKNOWN                   */
+    SYN_RDB_ELEMENT_PENDING,          /* of the group. id; time_ms: delivered; count: how often */
+    SYN_RDB_ELEMENT_CONSUMER,         /* of the group. text: its name; time_ms: last seen;
+                                         count: pending                                         */
     SYN_RDB_ELEMENT_CONSUMER_PENDING, /* of the consumer. id                                */
     SYN_RDB_ELEMENT_MODULE,           /* text: a piece of the raw value, at position        */
 };

@@ -527,7 +527,7 @@ static void rig_route(struct rig *rig)
     route->lane_count = options->lanes;
     route->shard_count = options->shards;
     route->shard_lane = rig->shard_lane;
-    route->slot_mask = options->lanes == 1 && !options->is_cluster ? 0 : SLOT_COUNT - 1;
+    route->has_one_lane = options->lanes == 1 && !options->is_cluster;
     for (uint32_t i = 0; i < options->shards; i++) {
         rig->shard_lane[i] = (uint16_t)(i * each);
     }
