@@ -59,7 +59,7 @@ export PKG_CONFIG_PATH LD_LIBRARY_PATH
     fail "building with pkg-config --static"
 LD_LIBRARY_PATH='' "$work/static" || fail "the static program built with pkg-config"
 
-"$cmake" -S "$source/tests/live/consumer" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" \
+"$cmake" -G Ninja -S "$source/tests/live/consumer" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" \
     -DCMAKE_C_COMPILER="$cc" >"$work/log" 2>&1 || fail "find_package: $(cat "$work/log")"
 "$cmake" --build "$work/build" >"$work/log" 2>&1 || fail "building with CMake: $(cat "$work/log")"
 "$work/build/consumer" || fail "the program built with CMake"
