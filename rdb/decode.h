@@ -14,7 +14,7 @@
  *            those above 1 MiB are given back with the next value.
  * Limits:    item_bytes_max (bytes) bounds one element, and one blob (ziplist, listpack, intset,
  *            zipmap), as text. Above it a collection is refused; a string value has no limit: it
- *            is handed out in pieces. Memory is at most three times item_bytes_max and 80 KiB.
+ *            is handed out in pieces. Memory is at most twice item_bytes_max and 80 KiB.
  *            Lengths from the wire are checked against it before they size anything.
  * Errors:    SYN_CODE_SOURCE_DATA with the type, the key's hash and the byte of the RDB;
  *            SYN_CODE_MEMORY. After an error, or a stop, only rdb_decoder_begin may follow.
@@ -172,7 +172,7 @@ enum rdb_decode {
 
 struct rdb_decoder;
 
-/* NULL: out of memory. item_bytes_max is at least 4096. */
+/* NULL: out of memory. item_bytes_max below 16384 counts as 16384. */
 struct rdb_decoder *rdb_decoder_new(size_t item_bytes_max, struct syn_err *err);
 void rdb_decoder_free(struct rdb_decoder *decoder);
 

@@ -1,10 +1,10 @@
 /*
  * Canonical digests of values: equal for equal content, whatever the encoding or version.
  *
- * 128 bits of XXH3 over the elements as text. Lists and the entries of streams count in order; sets,
- * hashes, sorted sets, groups and consumers do not. A score of -0 counts as 0: the two compare equal
- * everywhere in the servers, and encodings differ in whether they keep the sign. A field's expiry
- * time counts, the key's does not (it is not part of the value).
+ * 128 bits of XXH3 over the elements as text. Lists and the entries of streams count in order;
+ * sets, hashes, sorted sets, groups and consumers do not. A score of -0 counts as 0: the two
+ * compare equal everywhere in the servers, and encodings differ in whether they keep the sign. A
+ * field's expiry time counts, the key's does not (it is not part of the value).
  *
  * Not for adversaries: XXH3 is no cryptographic hash.
  *

@@ -2,7 +2,7 @@
  * Cutting an RDB into items: the states, and keys with their values.
  *
  *     HEADER -- 9 bytes --> BODY -- opcode 255 --> TAIL -- checksum --> DONE
- *     BODY -- type and key --> VALUE -- rdb_value_walk --> BODY
+ *     BODY -- type and key --> VALUE -- rdb_value_walk, or rdb_value_taken --> BODY
  *     BODY -- opcode 247 or 243 --> SKIPPED -- rdb_parser_next, in pieces --> BODY
  *
  *   HEADER   nothing is known.
@@ -15,6 +15,7 @@
  * An item is read from the window in one go or not at all, so HEADER, BODY and TAIL need no state
  * for half an item.
  */
+#include "rdb/decode.h"
 #include "rdb/parser.h"
 
 /* A key has at most one of each. More are legal and the last one counts; after so many the item is
@@ -252,6 +253,13 @@ enum rdb_status rdb_value_walk(struct rdb_parser *parser,
         parser->state = STATE_BODY;
     }
     return status;
+}
+
+void rdb_value_taken(struct rdb_parser *parser, uint64_t size)
+{
+    ASSERT(parser->state == STATE_VALUE);
+    parser->offset += size;
+    parser->state = STATE_BODY;
 }
 
 enum rdb_status rdb_value_measure(const struct rdb_parser *parser,

@@ -5,6 +5,8 @@
  *               the bytes arrive; values are framed, not decoded: their raw bytes are what RESTORE
  *               takes.
  * DUMP footer   version and CRC64 that make a raw value a RESTORE payload.
+ * decode.h      values, of any encoding, element by element.
+ * digest.h      canonical digests of values.
  * crc64.h       the CRC of RDB and DUMP.
  * resp.h        RESP commands, replies and their encoding.
  *

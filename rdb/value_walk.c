@@ -175,6 +175,11 @@ void walk_begin_skip(struct walk *walk, uint64_t size)
     walk->skip = size;
 }
 
+bool walk_is_over(const struct walk *walk)
+{
+    return *walk->step == STEP_END && walk->skip == 0;
+}
+
 bool walk_is_single_string(const uint8_t *layout, size_t *bytes_before)
 {
     *bytes_before = layout == layout_hash_listpack_ex ? 8 : 0;

@@ -42,6 +42,9 @@ void walk_begin_skip(struct walk *walk, uint64_t size);
 enum rdb_status
 walk_run(struct walk *walk, const uint8_t *window, size_t size, size_t *used, const char **reason);
 
+/* Nothing is left to walk. */
+bool walk_is_over(const struct walk *walk);
+
 /* A value that begins with a STR and has nothing behind it, and how many fixed bytes come before
  * that STR. False: only a walk can tell where the value ends. */
 bool walk_is_single_string(const uint8_t *layout, size_t *bytes_before);

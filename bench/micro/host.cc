@@ -54,6 +54,7 @@ int main(int argc, char **argv)
     }
     register_table(micro_crc64);
     register_table(micro_rdb);
+    register_table(micro_decode);
     register_table(micro_resp);
     register_table(micro_base);
     benchmark::RunSpecifiedBenchmarks();

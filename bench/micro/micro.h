@@ -25,6 +25,7 @@ struct micro_case {
 
 extern const struct micro_case micro_base[];
 extern const struct micro_case micro_crc64[];
+extern const struct micro_case micro_decode[];
 extern const struct micro_case micro_rdb[];
 extern const struct micro_case micro_resp[];
 

@@ -18,11 +18,6 @@ static void note_flow(struct rdb_reader *reader, enum syn_rdb_flow flow)
     reader->is_stopped = reader->is_stopped || flow == SYN_RDB_STOP;
 }
 
-static struct syn_rdb_text text_of(struct slice slice)
-{
-    return (struct syn_rdb_text){.bytes = slice.bytes, .size = slice.size};
-}
-
 static void show_database(struct rdb_reader *reader)
 {
     if (!reader->has_pending_db) {
@@ -58,7 +53,7 @@ static bool is_wanted(const struct rdb_reader *reader, const struct rdb_item *it
 /* The name must outlive the window, which moves while the value passes. */
 static bool copy_name(struct rdb_reader *reader, struct slice name, struct syn_err *err)
 {
-    if (name.size > reader->name_capacity) {
+    if (name.size > reader->name_capacity || reader->name == NULL) {
         size_t larger = name.size < 256 ? 256 : name.size;
         mem_free(MEM_ENGINE, reader->name);
         reader->name_capacity = 0;
@@ -161,12 +156,13 @@ static bool take_item(struct rdb_reader *reader, const struct rdb_item *item, st
         return true;
     case RDB_ITEM_AUX:
         if (visitor->aux != NULL) {
-            note_flow(reader, visitor->aux(reader->arg, text_of(item->name), text_of(item->text)));
+            note_flow(reader,
+                      visitor->aux(reader->arg, rdb_text_of(item->name), rdb_text_of(item->text)));
         }
         return true;
     case RDB_ITEM_FUNCTION:
         if (visitor->function != NULL) {
-            note_flow(reader, visitor->function(reader->arg, text_of(item->text)));
+            note_flow(reader, visitor->function(reader->arg, rdb_text_of(item->text)));
         }
         return true;
     case RDB_ITEM_SELECT:

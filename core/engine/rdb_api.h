@@ -59,6 +59,14 @@ struct rdb_reader {
     uint64_t module_position;
 };
 
+/* Visitors may hand what they get to memcpy, which takes no NULL, not even of nothing. */
+static inline struct syn_rdb_text rdb_text_of(struct slice slice)
+{
+    static const uint8_t nothing[1];
+    return (struct syn_rdb_text){.bytes = slice.bytes != NULL ? slice.bytes : nothing,
+                                 .size = slice.size};
+}
+
 /* ---- the window (rdb_api_feed.c) ---- */
 
 /* Moves behind bytes of the window. They stay where they are until reader_more. */

@@ -29,12 +29,7 @@ static enum rdb_flow show(struct rdb_reader *reader, const struct syn_rdb_elemen
 
 static struct syn_rdb_text text_of(const struct rdb_element *element)
 {
-    return (struct syn_rdb_text){.bytes = element->bytes, .size = element->size};
-}
-
-static struct syn_rdb_text text_of_slice(struct slice slice)
-{
-    return (struct syn_rdb_text){.bytes = slice.bytes, .size = slice.size};
+    return rdb_text_of((struct slice){.bytes = element->bytes, .size = element->size});
 }
 
 static struct syn_rdb_stream_id id_of(struct rdb_stream_id id)
@@ -48,7 +43,7 @@ static enum rdb_flow show_string(void *arg, struct slice piece, uint64_t offset,
     reader->key.elements = 1;
     return show(reader,
                 &(struct syn_rdb_element){.kind = SYN_RDB_ELEMENT_STRING,
-                                          .text = text_of_slice(piece),
+                                          .text = rdb_text_of(piece),
                                           .position = offset,
                                           .total = total});
 }
@@ -62,7 +57,7 @@ static enum rdb_flow show_module(void *arg, const struct rdb_module *module, str
     reader->key.elements = 1;
     return show(reader,
                 &(struct syn_rdb_element){.kind = SYN_RDB_ELEMENT_MODULE,
-                                          .text = text_of_slice(piece),
+                                          .text = rdb_text_of(piece),
                                           .position = position});
 }
 

@@ -271,16 +271,15 @@ SYN_API bool syn_verify(const struct syn_config *config,
  * A reader cuts an RDB (REDIS 1 to 12, VALKEY 80) from memory, a file or a callback and shows a
  * visitor what is in it, in the order of the file. It connects to nothing and needs no engine.
  *
- * Threads:   each call is independent of all others; visitors run inside it, on its thread, and may
- *            call anything but what ends their own reading otherwise than by their answer.
+ * Threads:   calls are independent of each other; visitors run inside the call, on its thread.
  * Ownership: all that a visitor is given is valid until it returns.
  * Limits:    item_bytes_max bounds one key, AUX text or function, and one element or blob whose
- *            content is looked at; a file that needs more is refused. String values are handed out
- *            in pieces and have no limit. Memory grows with the largest item, to at most seven
- * times the bound and 2 MiB; nothing grows with the file. Errors:    SYN_CODE_SOURCE_DATA: damaged,
- * cut short, or of an unknown kind, with the byte of the file (and a hash of the key);
- * SYN_CODE_SOURCE_FILE: cannot be opened or read; SYN_CODE_MEMORY. What came before the damage has
- * been visited.
+ *            content is looked at; a file that needs more is refused. String values are handed
+ *            out in pieces and have no limit. Memory follows the largest item, up to seven times
+ *            the bound and 2 MiB; nothing grows with the file.
+ * Errors:    SYN_CODE_SOURCE_DATA: damaged, cut short or of an unknown kind, with the byte of the
+ *            file; SYN_CODE_SOURCE_FILE: cannot be opened or read; SYN_CODE_MEMORY. What came
+ *            before the damage has been visited.
  */
 
 /* What a visitor answers. */
@@ -312,7 +311,7 @@ struct syn_rdb_options {
     size_t key_size;
 };
 
-/* Bytes, of text or not; never with a terminator. */
+/* Bytes, of text or not, without a terminator; never NULL, also when there are none. */
 struct syn_rdb_text {
     const uint8_t *bytes;
     size_t size;

@@ -143,11 +143,11 @@ static void test_usage(void **state)
     (void)state;
     expect_error("",
                  2,
-                 "syncline: no command given (sync, verify, help, version); see syncline "
+                 "syncline: no command given (sync, verify, rdb, help, version); see syncline "
                  "help\n");
     expect_error("snyc a b",
                  2,
-                 "syncline: no such command (sync, verify, help, version); see "
+                 "syncline: no such command (sync, verify, rdb, help, version); see "
                  "syncline help\n");
     expect_error("sync a b --on-nonemty stop",
                  2,
@@ -243,7 +243,7 @@ static void test_help(void **state)
     }
     execute(&quick, "--help");
     assert_int_equal(run.status, 0);
-    static const char *const words[] = {"sync", "verify", "help", "version", "130", "6 "};
+    static const char *const words[] = {"sync", "verify", "rdb", "help", "version", "130", "6 "};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         assert_non_null(strstr(run.out, words[i]));
     }

@@ -19,8 +19,10 @@ struct command {
     const char *arguments; /* as in "syncline NAME ARGUMENTS"       */
     const char *summary;   /* one line                              */
     const char *details;   /* behind the summary, in its own help   */
-    /* Names of options it does not take, separated by spaces; NULL: it takes no options. */
+    /* Names of options it does not take, separated by spaces; NULL: it takes none of the table. */
     const char *options_without;
+    /* Options of its own, which are no settings of a task; it reads its arguments itself. */
+    const struct syn_option *(*own_options)(unsigned *count);
     int (*run)(struct cli *cli); /* the exit status */
 };
 const struct command *command_table(unsigned *count);
@@ -31,6 +33,8 @@ bool command_takes(const struct command *command, const char *option);
 struct cli {
     const struct command *command;
     struct syn_config *config;
+    int argc; /* with own_options: the arguments behind the command */
+    char **argv;
     const char *topic; /* help only: the command it is about, NULL: all */
     bool is_json;
     uint64_t progress_ms;
@@ -49,5 +53,7 @@ void help_print(const struct command *command); /* NULL: the overview */
 
 int cli_sync(struct cli *cli);
 int cli_verify(struct cli *cli);
+int cli_rdb(struct cli *cli);
+const struct syn_option *cli_rdb_options(unsigned *count);
 
 #endif

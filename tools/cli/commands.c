@@ -37,6 +37,16 @@ static const struct command table[] = {
      .options_without = "once snapshot-only on-nonempty io readers decoders lanes "
                         "silence-timeout retry-connection drain-timeout prefer-replica",
      .run = cli_verify},
+    {.name = "rdb",
+     .arguments = "[OPTIONS] FILE",
+     .summary = "Read an RDB file: what is in it, and whether it is whole.",
+     .details = "Prints its header, keys and bytes by type, database and time to live, the biggest "
+                "keys, and whether the checksum is right; - reads standard input. Keys are printed "
+                "with unprintable bytes escaped, values only with --dump. Exit status 0: read to "
+                "the end and whole; 5: damaged, cut short, not readable, or without the key of "
+                "--dump.",
+     .own_options = cli_rdb_options,
+     .run = cli_rdb},
     {.name = "help",
      .arguments = "[COMMAND]",
      .summary = "Explain syncline, or one command with its options.",
@@ -166,7 +176,7 @@ int cli_main(int argc, char **argv)
     struct cli cli = {.is_json = args_want_json(argc, argv)};
     if (argc < 2) {
         return usage_error(cli.is_json,
-                           "no command given (sync, verify, help, version); see "
+                           "no command given (sync, verify, rdb, help, version); see "
                            "syncline help");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -179,8 +189,13 @@ int cli_main(int argc, char **argv)
     cli.command = command_find(argv[1]);
     if (cli.command == NULL) {
         return usage_error(cli.is_json,
-                           "no such command (sync, verify, help, version); see "
+                           "no such command (sync, verify, rdb, help, version); see "
                            "syncline help");
+    }
+    if (cli.command->own_options != NULL) {
+        cli.argc = argc - 2;
+        cli.argv = argv + 2;
+        return cli.command->run(&cli);
     }
     if (cli.command->options_without != NULL) {
         return run_with_options(&cli, argc - 2, argv + 2);

@@ -60,6 +60,16 @@ static void print_command(const struct command *command)
         putchar('\n');
         print_wrapped(command->details, 0);
     }
+    if (command->own_options != NULL) {
+        unsigned own_count;
+        const struct syn_option *own = command->own_options(&own_count);
+        printf("\nOptions:\n");
+        for (unsigned i = 0; i < own_count; i++) {
+            print_option(&own[i]);
+        }
+        printf("  --help\n        Print this text.\n");
+        return;
+    }
     if (command->options_without == NULL) {
         return;
     }
@@ -94,7 +104,7 @@ static void print_overview(void)
            "  2    a wrong command line\n"
            "  3    a wrong option, URI, environment variable or file\n"
            "  4    the deployments do not allow the task; nothing was written\n"
-           "  5    the source failed or refused\n"
+           "  5    the source failed or refused; rdb: the file is damaged or not readable\n"
            "  6    verify: differences were found\n"
            "  7    the destination failed or refused\n"
            "  130  ended at once by a second signal; verify: by the first\n"

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tools/cli/cli.h"
+#include "tools/cli/escape.h"
 #include "tools/cli/output.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/worker.h"
@@ -29,36 +30,6 @@ struct verify_run {
     bool is_cut_short; /* under lock */
 };
 
-/* Printable ASCII as it is; the rest as \n, \xNN and so on, so that one key is one line and can be
- * copied into a shell's or redis-cli's quotes. */
-static void text_add_key(struct text *out, const uint8_t *key, size_t size)
-{
-    size_t limit = out->size + KEY_SHOWN_MAX;
-    for (size_t i = 0; i < size; i++) {
-        if (out->size >= limit) {
-            text_add(out, "...");
-            return;
-        }
-        switch (key[i]) {
-        case '\n':
-            text_add(out, "\\n");
-            break;
-        case '\r':
-            text_add(out, "\\r");
-            break;
-        case '\t':
-            text_add(out, "\\t");
-            break;
-        case '"':
-        case '\\':
-            text_add(out, "\\%c", key[i]);
-            break;
-        default:
-            text_add(out, key[i] >= 0x20 && key[i] < 0x7f ? "%c" : "\\x%02x", key[i]);
-        }
-    }
-}
-
 static void on_difference(void *arg, const struct syn_difference *difference)
 {
     struct verify_run *run = arg;
@@ -66,7 +37,7 @@ static void on_difference(void *arg, const struct syn_difference *difference)
     text->size = 0;
     text->data[0] = '\0';
     if (run->output.is_json) {
-        text_add_key(text, difference->key, difference->key_size);
+        escape_add(text, difference->key, difference->key_size, KEY_SHOWN_MAX);
         json_t *event = event_new("difference");
         event_set_text(event, "kind", syn_difference_name(difference->kind));
         event_set_number(event, "db", difference->db);
@@ -77,7 +48,7 @@ static void on_difference(void *arg, const struct syn_difference *difference)
         return;
     }
     text_add(text, "%-8s db %u \"", syn_difference_name(difference->kind), difference->db);
-    text_add_key(text, difference->key, difference->key_size);
+    escape_add(text, difference->key, difference->key_size, KEY_SHOWN_MAX);
     text_add(text, "\"%s%s", difference->detail[0] != '\0' ? ": " : "", difference->detail);
     output_text(&run->output, stdout, text->data);
 }

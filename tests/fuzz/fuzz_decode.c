@@ -1,0 +1,312 @@
+/*
+ * Values of one family of encodings, built around the input, decoded whole, cut, and with pauses:
+ * whatever the bytes are, the same elements or the same error must come out. FUZZ_FAMILY says which
+ * family; the first byte says which type of it, and whether lengths are repaired and the blob
+ * compressed, so that mutations get past the first check.
+ *
+ * The family DUMP takes whole payloads, and repairs their footer.
+ */
+#include "tests/fuzz/fuzz.h"
+
+#include <string.h>
+
+#include "rdb/digest.h"
+#include "tests/rdb/build.h"
+#include "tests/rdb/lines.h"
+
+enum family { ZIPLIST, LISTPACK, INTSET, ZIPMAP, STREAM, TABLE, DUMP };
+
+#define INPUT_BYTES_MAX 16384
+#define GROW_BYTES_MAX 300
+
+enum selector { SELECT_TYPE = 0x0f, SELECT_LZF = 0x40, SELECT_REPAIR = 0x80 };
+
+/* ---- lengths inside blobs ---- */
+
+static void put_le(uint8_t *to, uint64_t value, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        to[i] = (uint8_t)(value >> (8 * i));
+    }
+}
+
+static uint32_t get_u32(const uint8_t *from)
+{
+    return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
+}
+
+/* Makes every entry's back length, up to the first that reaches beyond the end, what it should be.
+ */
+static void repair_listpack(uint8_t *blob, size_t size)
+{
+    static const uint8_t integers[] = {3, 4, 5, 9};
+    put_le(blob, size, 4);
+    put_le(blob + 4, 65535, 2);
+    blob[size - 1] = 255;
+    for (size_t pos = 6; size - 1 - pos >= 12;) {
+        const uint8_t *entry = blob + pos;
+        size_t length = 1;
+        if (entry[0] >= 0x80 && entry[0] < 0xc0) {
+            length = 1 + (entry[0] & 63u);
+        } else if (entry[0] >= 0xc0 && entry[0] < 0xe0) {
+            length = 2;
+        } else if (entry[0] >= 0xe0 && entry[0] < 0xf0) {
+            length = 2 + ((entry[0] & 15u) << 8 | entry[1]);
+        } else if (entry[0] == 0xf0) {
+            length = 5 + (size_t)get_u32(entry + 1);
+        } else if (entry[0] > 0xf0 && entry[0] <= 0xf4) {
+            length = integers[entry[0] - 0xf1];
+        } else if (entry[0] > 0xf4) {
+            return;
+        }
+        size_t groups = length < 128 ? 1 : length < 16384 ? 2 : 3;
+        if (length >= size - 1 - pos || groups > size - 1 - pos - length) {
+            return;
+        }
+        for (size_t i = 0; i < groups; i++) {
+            uint8_t group = (uint8_t)(length >> (7 * (groups - 1 - i)) & 127);
+            blob[pos + length + i] = i == 0 ? group : group | 128;
+        }
+        pos += length + groups;
+    }
+}
+
+static size_t ziplist_data(const uint8_t *entry)
+{
+    static const uint8_t integers[] = {3, 5, 9};
+    if (entry[0] < 0x40) {
+        return 1 + (size_t)entry[0];
+    }
+    if (entry[0] < 0x80) {
+        return 2 + ((entry[0] & 63u) << 8 | entry[1]);
+    }
+    if (entry[0] < 0xc0) {
+        return 5 + ((size_t)entry[3] << 8 | entry[4]);
+    }
+    if (entry[0] < 0xf0) {
+        return integers[(entry[0] >> 4 & 3) % 3];
+    }
+    return entry[0] == 0xf0 ? 4 : entry[0] == 0xfe ? 2 : 1;
+}
+
+static void repair_ziplist(uint8_t *blob, size_t size)
+{
+    put_le(blob, size, 4);
+    put_le(blob + 8, 65535, 2);
+    blob[size - 1] = 255;
+    size_t last = 10;
+    for (size_t pos = 10; pos < size - 1;) {
+        size_t back = pos - last;
+        put_le(blob + 4, pos, 4);
+        last = pos;
+        if (size - 1 - pos < 12 || back >= 254) {
+            return;
+        }
+        blob[pos] = (uint8_t)back;
+        pos += 1 + ziplist_data(blob + pos + 1);
+    }
+}
+
+static void repair(enum family family, uint8_t *blob, size_t size)
+{
+    if (family == ZIPLIST && size >= 11) {
+        repair_ziplist(blob, size);
+    } else if ((family == LISTPACK || family == STREAM) && size >= 7) {
+        repair_listpack(blob, size);
+    } else if (family == INTSET && size >= 10) {
+        put_le(blob, 2, 4);
+        put_le(blob + 4, (size - 8) / 2, 4);
+    } else if (family == ZIPMAP && size >= 2) {
+        blob[0] = 255;
+        blob[size - 1] = 255;
+    }
+}
+
+/* ---- values ---- */
+
+static void compare(const uint8_t *bytes,
+                    size_t size,
+                    const struct lines_options *how,
+                    const struct lines *whole)
+{
+    struct lines lines;
+    lines_decode(bytes, size, how, &lines);
+    ASSERT(lines.status == whole->status);
+    ASSERT(lines.left_max < 32);
+    /* What was visited before the input ended, or broke, is the same; but not the pieces. */
+    bool has_pieces = whole->begin.kind == RDB_KIND_MODULE || whole->begin.kind == RDB_KIND_STRING;
+    if (whole->status == RDB_DECODE_DONE || !has_pieces) {
+        ASSERT(strcmp(lines.text, whole->text) == 0);
+    }
+    if (whole->status == RDB_DECODE_DONE) {
+        ASSERT(lines.used == whole->used);
+    } else if (whole->status == RDB_DECODE_ERROR) {
+        ASSERT(strcmp(lines.err.msg, whole->err.msg) == 0);
+    }
+    lines_free(&lines);
+}
+
+static void try_value(uint8_t type, bool is_valkey, const uint8_t *bytes, size_t size)
+{
+    struct lines whole;
+    struct lines_options how = {.type = type, .is_valkey = is_valkey, .exact = true};
+    lines_decode(bytes, size, &how, &whole);
+    how.pause_every = 1;
+    compare(bytes, size, &how, &whole);
+    how.pause_every = 0;
+    how.first = size / 2;
+    how.wants_integers = true;
+    compare(bytes, size, &how, &whole);
+    how.first = how.step = 1 + (size > 0 ? bytes[size - 1] % 61 : 0);
+    how.pause_every = 2;
+    compare(bytes, size, &how, &whole);
+    if (size <= GROW_BYTES_MAX) {
+        how.first = how.step = 1;
+        how.exact = false;
+        compare(bytes, size, &how, &whole);
+    }
+    lines_free(&whole);
+}
+
+static const uint8_t family_types[][6] = {
+    [ZIPLIST] = {RDB_TYPE_LIST_ZIPLIST,
+                 RDB_TYPE_ZSET_ZIPLIST,
+                 RDB_TYPE_HASH_ZIPLIST,
+                 RDB_TYPE_LIST_QUICKLIST},
+    [LISTPACK] = {RDB_TYPE_SET_LISTPACK,
+                  RDB_TYPE_ZSET_LISTPACK,
+                  RDB_TYPE_HASH_LISTPACK,
+                  RDB_TYPE_LIST_QUICKLIST_2,
+                  RDB_TYPE_HASH_LISTPACK_EX,
+                  RDB_TYPE_HASH_LISTPACK_EX_PRE_GA},
+    [INTSET] = {RDB_TYPE_SET_INTSET},
+    [ZIPMAP] = {RDB_TYPE_HASH_ZIPMAP},
+    [STREAM] = {RDB_TYPE_STREAM_LISTPACKS},
+    [TABLE] = {0},
+    [DUMP] = {0},
+};
+
+/* What the type has before and behind its blob. */
+static void wrap(struct build *value, uint8_t type, const uint8_t *blob, size_t size, bool is_lzf)
+{
+    build_reset(value);
+    if (type == RDB_TYPE_HASH_LISTPACK_EX) {
+        build_u64(value, 0);
+    } else if (type == RDB_TYPE_LIST_QUICKLIST) {
+        build_len(value, 1);
+    } else if (type == RDB_TYPE_LIST_QUICKLIST_2) {
+        build_len(value, 1);
+        build_len(value, 2);
+    } else if (type == RDB_TYPE_STREAM_LISTPACKS) {
+        build_len(value, 1);
+        build_len(value, 16);
+        build_u64_be(value, 1000);
+        build_u64_be(value, 1);
+    }
+    if (is_lzf && size > 0) {
+        build_lzf(value, blob, size);
+    } else {
+        build_str(value, blob, size);
+    }
+    if (type == RDB_TYPE_STREAM_LISTPACKS) {
+        build_bytes(value, "\0\0\0\0", 4);
+    }
+}
+
+static void try_blob(enum family family, const uint8_t *bytes, size_t size)
+{
+    static uint8_t blob[INPUT_BYTES_MAX];
+    static struct build value;
+    uint8_t selector = bytes[0];
+    memcpy(blob, bytes + 1, size - 1);
+    if ((selector & SELECT_REPAIR) != 0) {
+        repair(family, blob, size - 1);
+    }
+    size_t count = 1;
+    while (count < 6 && family_types[family][count] != 0) {
+        count++;
+    }
+    uint8_t type = family_types[family][(selector & SELECT_TYPE) % count];
+    wrap(&value, type, blob, size - 1, (selector & SELECT_LZF) != 0);
+    try_value(type, false, value.bytes, value.size);
+}
+
+/* ---- payloads ---- */
+
+static bool digest(const uint8_t *payload, size_t size, struct rdb_digest_value *out)
+{
+    struct syn_err err;
+    struct rdb_decoder *decoder = rdb_decoder_new((size_t)1 << 20, &err);
+    struct rdb_digest *made = rdb_digest_new(RDB_DIGEST_TIMES | RDB_DIGEST_COUNTERS, &err);
+    ASSERT(decoder != NULL);
+    ASSERT(made != NULL);
+    struct slice slice = {.bytes = payload, .size = size};
+    bool is_made = rdb_payload_digest(decoder, made, slice, out, &err);
+    rdb_digest_free(made);
+    rdb_decoder_free(decoder);
+    return is_made;
+}
+
+static void footer_repair(uint8_t *payload, size_t size)
+{
+    uint8_t *footer = payload + size - RDB_FOOTER_SIZE;
+    uint16_t version = footer[1] == 0 ? footer[0] : 11;
+    uint64_t crc = crc64_update(0, payload, size - RDB_FOOTER_SIZE);
+    rdb_footer_write(footer, crc, version);
+}
+
+static void try_payload(const uint8_t *bytes, size_t size)
+{
+    static uint8_t payload[INPUT_BYTES_MAX];
+    struct rdb_digest_value first;
+    struct rdb_digest_value second;
+    digest(bytes, size, &first);
+    if (size < RDB_FOOTER_SIZE + 2) {
+        return;
+    }
+    memcpy(payload, bytes, size);
+    footer_repair(payload, size);
+    if (digest(payload, size, &first)) {
+        bool is_again = digest(payload, size, &second);
+        ASSERT(is_again);
+        ASSERT(first.low == second.low && first.high == second.high);
+    }
+    bool is_valkey = payload[size - RDB_FOOTER_SIZE] >= 80;
+    try_value(payload[0], is_valkey, payload + 1, size - 1 - RDB_FOOTER_SIZE);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    if (size == 0 || size > INPUT_BYTES_MAX) {
+        return 0;
+    }
+    if (FUZZ_FAMILY == DUMP) {
+        try_payload(bytes, size);
+    } else if (FUZZ_FAMILY == TABLE) {
+        try_value(bytes[0] & 31, (bytes[0] & 32) != 0, bytes + 1, size - 1);
+    } else {
+        try_blob(FUZZ_FAMILY, bytes, size);
+    }
+    return 0;
+}
+
+#ifdef FUZZ_MUTATOR
+/* Of libFuzzer. */
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t size, size_t size_max);
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t size_max, unsigned seed);
+
+/* Every second mutation leaves the input's checksum and lengths right. */
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t size_max, unsigned seed)
+{
+    size = LLVMFuzzerMutate(bytes, size, size_max);
+    if (seed % 2 == 0 || size < RDB_FOOTER_SIZE + 2) {
+        return size;
+    }
+    if (FUZZ_FAMILY == DUMP) {
+        footer_repair(bytes, size);
+    } else if (FUZZ_FAMILY != TABLE) {
+        repair(FUZZ_FAMILY, bytes + 1, size - 1);
+    }
+    return size;
+}
+#endif
