@@ -6,6 +6,7 @@
  * become SET … PXAT; everything else is RESTORE … REPLACE ABSTTL with the raw bytes. All three
  * replace the key whole, so each may be repeated.
  */
+#include "apply/snapshot_rewrite.h"
 #include "apply/snapshot_write.h"
 
 #include <stdio.h>
@@ -106,6 +107,13 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
         value_remember_name(stream);
         return snapshot_stream_begin(stream, total, err) ? STEP_DONE : STEP_FAIL;
     }
+    if (value->way == VALUE_REWRITE) {
+        if (!value_name_fits(stream, err)) {
+            return STEP_FAIL;
+        }
+        value_remember_name(stream);
+        return snapshot_rewrite_begin(stream, err) ? STEP_DONE : STEP_FAIL;
+    }
     size_t used = 0;
     status = rdb_value_walk(stream->parser, body, size, &used, err);
     if (status == RDB_READY) {
@@ -131,6 +139,45 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
     return STEP_WAIT;
 }
 
+/* A value that outgrows what may be held goes on as commands, with what was gathered of it first. A
+ * module's cannot: then hold_reserve says that it is too large. */
+static bool value_outgrows(struct stream *stream, size_t more)
+{
+    const struct snapshot_value *value = &stream->value;
+    return stream->value_hold.size + more > stream->task->hold_bytes_max &&
+           rdb_type_kind(value->item.type, stream->is_valkey) != RDB_KIND_MODULE;
+}
+
+static bool value_convert(struct stream *stream, struct syn_err *err)
+{
+    struct hold *hold = &stream->value_hold;
+    bool is_done = snapshot_rewrite_begin(stream, err) &&
+                   snapshot_rewrite_piece(stream, hold->bytes, hold->size, err);
+    hold_clear(stream, hold);
+    return is_done;
+}
+
+/* The whole value has been walked. */
+static enum step value_finish(struct stream *stream, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    struct hold *hold = &stream->value_hold;
+    if (value->way == VALUE_WHOLE) {
+        enum step step = value_write(stream, hold->bytes, hold->size, err);
+        hold_clear(stream, hold);
+        return step;
+    }
+    value->is_open = false;
+    counter_add(&stream->keys_read, 1);
+    bool is_done = true;
+    if (value->way == VALUE_STREAM) {
+        is_done = snapshot_stream_end(stream, err);
+    } else if (value->way == VALUE_REWRITE) {
+        is_done = snapshot_rewrite_end(stream, err);
+    }
+    return is_done ? STEP_DONE : STEP_FAIL;
+}
+
 /* A further piece of a value that did not lie in one window. */
 static enum step value_continue(struct stream *stream, struct walk *walk, struct syn_err *err)
 {
@@ -138,6 +185,9 @@ static enum step value_continue(struct stream *stream, struct walk *walk, struct
     struct hold *hold = &stream->value_hold;
     const uint8_t *piece = walk->bytes + walk->pos;
     size_t size = walk->size - walk->pos;
+    if (value->way == VALUE_WHOLE && value_outgrows(stream, size) && !value_convert(stream, err)) {
+        return STEP_FAIL;
+    }
     if (value->way == VALUE_WHOLE) {
         enum step step = hold_reserve(stream, hold, size, err);
         if (step != STEP_DONE) {
@@ -154,6 +204,10 @@ static enum step value_continue(struct stream *stream, struct walk *walk, struct
         if (!snapshot_stream_piece(stream, piece, used, err)) {
             return STEP_FAIL;
         }
+    } else if (value->way == VALUE_REWRITE) {
+        if (!snapshot_rewrite_piece(stream, piece, used, err)) {
+            return STEP_FAIL;
+        }
     } else if (value->way == VALUE_WHOLE) {
         memcpy(hold->bytes + hold->size, piece, used);
         hold->size += used;
@@ -164,14 +218,7 @@ static enum step value_continue(struct stream *stream, struct walk *walk, struct
         }
         return STEP_WAIT;
     }
-    if (value->way == VALUE_STREAM) {
-        value->is_open = false;
-        counter_add(&stream->keys_read, 1);
-        return snapshot_stream_end(stream, err) ? STEP_DONE : STEP_FAIL;
-    }
-    enum step step = value_write(stream, hold->bytes, hold->size, err);
-    hold_clear(stream, hold);
-    return step;
+    return value_finish(stream, err);
 }
 
 /* ---- items ---- */
@@ -205,7 +252,7 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
         value->lane = route_lane(route, value->slot);
         if (UNLIKELY(item->type != RDB_TYPE_STRING &&
                      stream->task->restore_version[stream->is_valkey][item->type] == 0)) {
-            return snapshot_refuse_type(stream, err);
+            value->way = VALUE_REWRITE;
         }
     }
     return value_begin(stream, walk, err);

@@ -301,20 +301,3 @@ bool snapshot_write_script(struct stream *stream, const struct slice *body, stru
     op.slot = SLOT_NONE;
     return stream_broadcast(stream, args, 3, op, err);
 }
-
-enum step snapshot_refuse_type(struct stream *stream, struct syn_err *err)
-{
-    const struct rdb_item *item = &stream->value.item;
-    ERR(err,
-        SYN_CODE_UNSUPPORTED,
-        "source %s, snapshot byte %llu: the destination's version cannot load a %s (type %u; key "
-        "hash "
-        "%016llx, database %u there); use a destination of the source's version or later",
-        endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
-        (unsigned long long)rdb_parser_offset(stream->parser),
-        rdb_type_name(item->type),
-        item->type,
-        (unsigned long long)key_hash(item->name.bytes, item->name.size),
-        stream->value.db);
-    return STEP_FAIL;
-}

@@ -22,7 +22,4 @@ snapshot_write_function(struct stream *stream, const struct slice *code, struct 
 MUST_CHECK bool
 snapshot_write_script(struct stream *stream, const struct slice *body, struct syn_err *err);
 
-/* The destination cannot load this type. */
-enum step snapshot_refuse_type(struct stream *stream, struct syn_err *err);
-
 #endif

@@ -34,6 +34,8 @@ void stream_deinit(struct stream *stream)
         return;
     }
     rdb_parser_free(stream->parser);
+    rdb_decoder_free(stream->decoder);
+    rewriter_free(stream->rewriter);
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);

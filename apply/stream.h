@@ -35,6 +35,7 @@
 #include "apply/command_table.h"
 #include "apply/router.h"
 #include "apply/topology.h"
+#include "rdb/rewrite.h"
 
 /* What all streams of a task share; constant but for the atomics. */
 struct task {
@@ -50,7 +51,9 @@ struct task {
     uint32_t stream_count;
     bool only_snapshot; /* the live stream is not decoded                               */
     uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */
-    size_t transaction_bytes_max; /* kept of one stream's transaction; beyond, it is split */
+    struct rewrite_target rewrite; /* what the destination takes, and the policy for the rest */
+    size_t rewrite_item_bytes_max; /* of one element or blob that is rewritten               */
+    size_t transaction_bytes_max;  /* kept of one stream's transaction; beyond, it is split */
     size_t hold_bytes_max;
     size_t hold_bytes_free;
     /* The stream that may hold more than hold_bytes_free; NULL: none. W and R: decoders, cas. */
@@ -75,9 +78,10 @@ enum stream_state {
 
 /* How a snapshot value leaves: decided when its key is read. */
 enum value_way {
-    VALUE_SKIP,   /* its database is not selected                               */
-    VALUE_WHOLE,  /* gathered, then written in one operation                    */
-    VALUE_STREAM, /* size known: written as it arrives, in a unit               */
+    VALUE_SKIP,    /* its database is not selected                               */
+    VALUE_WHOLE,   /* gathered, then written in one operation                    */
+    VALUE_REWRITE, /* decoded and written as ordinary commands, in pieces       */
+    VALUE_STREAM,  /* size known: written as it arrives, in a unit               */
 };
 
 struct snapshot_value {
@@ -88,10 +92,14 @@ struct snapshot_value {
     uint32_t lane;
     uint8_t *name; /* the key's own copy                        */
     size_t name_capacity;
-    uint64_t left; /* VALUE_STREAM: bytes of the value to come  */
-    uint64_t crc;  /* VALUE_STREAM: of type and body so far     */
-    bool is_open;  /* a value is being walked                   */
-    bool is_new;   /* open, but too little of it was there to measure it */
+    uint64_t left;      /* VALUE_STREAM: bytes of the value to come  */
+    uint64_t crc;       /* VALUE_STREAM: of type and body so far     */
+    bool is_open;       /* a value is being walked                   */
+    bool is_counted;    /* VALUE_REWRITE: an operation carries the key already   */
+    bool is_decoded;    /* VALUE_REWRITE: the decoder saw the end                */
+    uint32_t rest_size; /* VALUE_REWRITE: walked, but left by the decoder       */
+    uint8_t rest[32];
+    bool is_new; /* open, but too little of it was there to measure it */
 };
 
 /* Commands between MULTI and EXEC, kept until it is known where they go. */
@@ -163,6 +171,8 @@ struct stream {
     struct resp_cutter transaction_cutter;
     struct key_list keys;
     struct snapshot_value value;
+    struct rdb_decoder *decoder; /* for VALUE_REWRITE; made when first needed */
+    struct rewriter *rewriter;
     struct hold value_hold; /* a snapshot value being gathered */
     struct transaction transaction;
     uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
@@ -180,6 +190,9 @@ struct stream {
     _Atomic uint64_t commands;
     _Atomic uint64_t dropped;
     _Atomic uint64_t transactions_split;
+    _Atomic uint64_t values_rewritten;
+    _Atomic uint64_t values_degraded;
+    _Atomic uint64_t values_skipped;
     _Atomic uint64_t offset_decoded;
     _Atomic uint32_t
         snapshots_applied; /* release: number of the session whose snapshot is applied whole */

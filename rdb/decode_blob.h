@@ -91,7 +91,7 @@ ALWAYS_INLINE enum take blob_scored(struct rdb_decoder *decoder, entry_next *nex
 {
     char digits[NUM_DIGITS_MAX];
     struct rdb_element member;
-    struct rdb_element score_text;
+    struct rdb_element score_text = {0};
     double score;
     for (;;) {
         enum entry entry = next(&decoder->blob, &member);
@@ -122,8 +122,8 @@ ALWAYS_INLINE enum take blob_fields(struct rdb_decoder *decoder, entry_next *nex
 {
     char digits[2][NUM_DIGITS_MAX];
     struct rdb_element field;
-    struct rdb_element value;
-    struct rdb_element expiry;
+    struct rdb_element value = {0};
+    struct rdb_element expiry = {0};
     int64_t expire_ms = -1;
     for (;;) {
         enum entry entry = next(&decoder->blob, &field);

@@ -232,7 +232,7 @@ enum take stream_node_run(struct rdb_decoder *decoder)
         take = take_master(decoder);
     }
     while (take == TAKE_OK && stream->entries_left > 0) {
-        struct entry_read entry;
+        struct entry_read entry = {0};
         take = take_entry(decoder, &entry);
         if (take != TAKE_OK) {
             break;

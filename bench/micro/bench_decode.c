@@ -24,6 +24,7 @@ struct values {
     size_t count;
     struct rdb_decoder *decoder;
     struct rdb_digest *digest; /* NULL: the elements are only summed */
+    bool wants_integers;
 };
 
 static void put_byte(struct values *values, unsigned byte)
@@ -236,6 +237,21 @@ static int setup_intset(struct micro_load *load, uint64_t count)
     return values_end(load, values, count);
 }
 
+static int setup_integers(struct micro_load *load, uint64_t count)
+{
+    setup_intset(load, count);
+    struct values *values = load->state;
+    values->wants_integers = true;
+    return 1;
+}
+
+static enum rdb_flow on_integer(void *arg, const struct rdb_element *element)
+{
+    uint64_t *sum = arg;
+    *sum += (uint64_t)element->integer;
+    return RDB_GO;
+}
+
 static enum rdb_flow on_element(void *arg, const struct rdb_element *element)
 {
     uint64_t *sum = arg;
@@ -267,11 +283,15 @@ static const struct rdb_visitor visitor = {
     .zset = on_zset,
 };
 
+static const struct rdb_visitor integer_visitor = {.wants_integers = true, .set = on_integer};
+
 static uint64_t run_decode(struct micro_load *load)
 {
     struct values *values = load->state;
     bool has_digest = values->digest != NULL;
-    const struct rdb_visitor *with = has_digest ? rdb_digest_visitor() : &visitor;
+    const struct rdb_visitor *with = has_digest               ? rdb_digest_visitor()
+                                     : values->wants_integers ? &integer_visitor
+                                                              : &visitor;
     uint64_t sum = 0;
     void *arg = has_digest ? (void *)values->digest : (void *)&sum;
     for (size_t i = 0; i < values->count; i++) {
@@ -310,6 +330,7 @@ const struct micro_case micro_decode[] = {
     {"rdb/decode/M_ziplist", setup_small, FORM_ZIPLIST, run_decode, teardown},
     {"rdb/decode/list_nodes", setup_list, 2000, run_decode, teardown},
     {"rdb/decode/intset", setup_intset, 200000, run_decode, teardown},
+    {"rdb/decode/intset_integers", setup_integers, 200000, run_decode, teardown},
     {"rdb/digest/M_table", setup_digest, FORM_TABLE, run_decode, teardown},
     {"rdb/digest/M_listpack", setup_digest, FORM_LISTPACK, run_decode, teardown},
     {.name = NULL},

@@ -9,6 +9,7 @@
 
 #include "core/engine/syn.h"
 #include "io/io.h"
+#include "rdb/rewrite.h"
 
 #define CONFIG_HOSTS_MAX 64
 #define CONFIG_DB_MAX 1024 /* databases a filter or map can name; servers default to 16 */
@@ -36,6 +37,7 @@ struct config {
     struct config_side destination;
     enum sync_mode mode;
     enum nonempty_policy on_nonempty;
+    enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
     bool prefer_replica;
     /* db_map[n]: destination database of source database n, or CONFIG_DB_NONE: not selected.
      * Without db and db-map options every n maps to itself, also beyond the table (has_db_rules

@@ -26,6 +26,7 @@ struct plan {
     uint32_t headroom_bytes;
     struct router_options router;
     size_t transaction_bytes_max;
+    size_t rewrite_item_bytes_max;
     size_t hold_bytes_free;
     size_t hold_bytes_max;
 };
@@ -125,7 +126,9 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
             engine->lane_count,
             (unsigned long long)(used + 4 * plan->hold_bytes_free));
     }
-    plan->hold_bytes_max = (size_t)(memory - used);
+    /* A decoder holds up to three times its item bound, and each stream may have one. */
+    plan->rewrite_item_bytes_max = (size_t)((memory - used) / 4 / 3 / engine->stream_count);
+    plan->hold_bytes_max = (size_t)((memory - used) / 4 * 3);
     return true;
 }
 
@@ -168,6 +171,10 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_functions = topology_has_functions(&engine->destination);
     task->stream_count = engine->stream_count;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
+    rewrite_target_fill(
+        &task->rewrite, engine->destination.version_min, engine->destination.is_valkey);
+    task->rewrite.policy = config->on_unsupported;
+    task->rewrite_item_bytes_max = plan->rewrite_item_bytes_max;
     task->transaction_bytes_max = plan->transaction_bytes_max;
     task->hold_bytes_max = plan->hold_bytes_max;
     task->hold_bytes_free = plan->hold_bytes_free;

@@ -96,6 +96,15 @@ static const struct syn_option table[] = {
                                     "anything is written, or overwrite.",
                             .choices = "stop|overwrite",
                             .kind = SYN_OPTION_CHOICE},
+    [OPTION_ON_UNSUPPORTED] = {.name = "on-unsupported",
+                               .env = "SYNCLINE_ON_UNSUPPORTED",
+                               .value_name = "stop|degrade|skip",
+                               .default_text = "stop",
+                               .help = "What to do with a value that the destination's version "
+                                       "cannot represent, such as an expiry of a hash field: stop, "
+                                       "write it without that, or leave the key out.",
+                               .choices = "stop|degrade|skip",
+                               .kind = SYN_OPTION_CHOICE},
     [OPTION_DB] = {.name = "db",
                    .env = "SYNCLINE_DB",
                    .value_name = "LIST",

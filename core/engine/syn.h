@@ -166,6 +166,9 @@ struct syn_status {
     uint64_t operations;         /* commands acknowledged by the destination               */
     uint64_t commands;           /* of live streams, decoded                               */
     uint64_t dropped;            /* live commands that carry nothing to apply, or are filtered */
+    uint64_t values_rewritten;   /* snapshot values written as ordinary commands           */
+    uint64_t values_degraded;    /* …without what the destination cannot represent         */
+    uint64_t values_skipped;     /* …left out                                              */
     uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
     uint64_t lag_bytes;
     int64_t lag_ms;        /* the largest of the streams; -1: not known              */

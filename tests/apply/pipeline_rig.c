@@ -551,6 +551,8 @@ static void rig_task(struct rig *rig)
     task->stream_count = options->streams;
     size_t least = options->chunk_bytes + options->headroom_bytes;
     task->hold_bytes_free = options->hold_bytes_free > least ? options->hold_bytes_free : least;
+    rewrite_target_fill(&task->rewrite, 70015, false);
+    task->rewrite_item_bytes_max = 65536;
     task->transaction_bytes_max = RIG_TRANSACTION_BYTES_MAX;
     task->hold_bytes_max = options->hold_bytes_max != 0 ? options->hold_bytes_max : 64u << 20;
     task->control = &rig->control;

@@ -131,6 +131,11 @@ static void test_ziplists(void **state)
     two_ziplist_entries();
     blob.bytes[15] = 0xc1;
     refuse_blob(type, 14, "a ziplist entry of an unknown encoding");
+    ziplist_begin(&blob);
+    ziplist_text(&blob, "ab");
+    ziplist_raw(&blob, "", 0);
+    ziplist_end(&blob);
+    refuse_blob(type, 14, "a ziplist entry beyond the end");
     build_reset(&blob);
     build_text(&blob, "123456789");
     refuse_blob(type, 0, "a ziplist shorter than its header");
@@ -184,6 +189,14 @@ static void test_listpacks(void **state)
     blob.bytes[10] = 0xef;
     refuse_blob(type, 10, "a listpack string beyond the end");
     static const char unknown[] = "a listpack entry of an unknown encoding, or beyond the end";
+    listpack_begin(&blob);
+    build_byte(&blob, 0xc1);
+    listpack_end(&blob);
+    refuse_blob(type, 6, unknown);
+    listpack_begin(&blob);
+    build_byte(&blob, 0x01);
+    listpack_end(&blob);
+    refuse_blob(type, 6, "a listpack entry with a wrong back length");
     static const uint8_t firsts[] = {0xf0, 0xf3, 0xf4, 0xf5, 0xfe, 0xff};
     for (size_t i = 0; i < sizeof(firsts); i++) {
         two_listpack_entries();
@@ -298,6 +311,10 @@ static void test_zipmaps(void **state)
            "a\xff",
            4);
     refuse_blob(type, 3, "an odd number of entries");
+    zipmap("\x01\x01"
+           "a\x00\xff",
+           5);
+    refuse_blob(type, 3, "a zipmap entry beyond the end");
     zipmap("\x00", 1);
     refuse_blob(type, 0, "a zipmap shorter than its header");
 }
@@ -329,6 +346,16 @@ static void test_fields(void **state)
                 "a\x00\x00\x00\x00\x00\x00\xf8\x7f",
                 11);
     refuse(RDB_TYPE_ZSET_2, false, "", 3, "a score that is no number");
+    static uint8_t digits[252];
+    memset(digits, '1', sizeof(digits));
+    digits[251] = 'x';
+    build_reset(&value);
+    build_bytes(&value,
+                "\x01\x01"
+                "a\xfc",
+                4);
+    build_bytes(&value, digits, sizeof(digits));
+    refuse(RDB_TYPE_ZSET, false, "", 3, "a score that is no number");
     build_reset(&value);
     build_bytes(&value, "\x82", 1);
     refuse(RDB_TYPE_SET, false, "", 0, "an invalid length field");
@@ -366,6 +393,13 @@ static void test_fields(void **state)
     build_bytes(&value, "\x01\x01", 2);
     refuse(RDB_TYPE_HASH_METADATA, false, "", 9, "a field's expiry time that is none");
     build_reset(&value);
+    build_u64(&value, (UINT64_C(1) << 48) - 1); /* the last time there is, and one more */
+    build_bytes(&value,
+                "\x02\x01\x01"
+                "f\x01v\x02",
+                7);
+    refuse(RDB_TYPE_HASH_METADATA, false, "", 14, "a field's expiry time that is none");
+    build_reset(&value);
     build_bytes(&value, "\x02\x07", 2);
     refuse(RDB_TYPE_MODULE_2, false, "", 1, "a module value with an unknown item");
 }
@@ -384,7 +418,7 @@ static void test_lzf(void **state)
         {"\xc3\x04\x02\x02"
          "abc",
          7}, /* more                               */
-        {"\xc3\x05\x06\x01"
+        {"\xc3\x05\x05\x01"
          "ab\x20\x02",
          8}, /* reaches back before the first byte */
         {"\xc3\x03\x04\x01"
@@ -458,6 +492,12 @@ static void test_streams(void **state)
     refuse_node(22, cut);
     numbers((const int8_t[]){1, 0, 0, 0, 2, 0, 0, 3, 2, 0, 0, 3}, 12);
     refuse_node(22, "a stream node with more entries than it says");
+    numbers((const int8_t[]){1, 0, 2, 1, 1, 0}, 6);
+    blob.bytes[15] = 2;
+    refuse_node(14, "a listpack entry with a wrong back length");
+    numbers((const int8_t[]){1, 0, 0, 0}, 4);
+    blob.bytes[9] = 2;
+    refuse_node(8, "a listpack entry with a wrong back length");
     listpack_begin(&blob);
     listpack_text(&blob, "1", 1);
     refuse_node(6, "a stream node with text where a number belongs");

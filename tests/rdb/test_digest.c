@@ -244,6 +244,19 @@ static void test_streams(void **state)
     digest = without;
 }
 
+/* Of a module's value the bytes are all that can be compared. */
+static void test_modules(void **state)
+{
+    (void)state;
+    static const char body[] = "\x81\x01\x02\x03\x04\x05\x06\x07\x08\x02\x05";
+    build_reset(&value);
+    build_bytes(&value, body, sizeof(body)); /* with item 0, the end */
+    struct rdb_digest_value module = of(RDB_TYPE_MODULE_2, 8);
+    assert_true(is_same(module, of(RDB_TYPE_MODULE_2, 11)));
+    value.bytes[10]++;
+    assert_false(is_same(module, of(RDB_TYPE_MODULE_2, 8)));
+}
+
 static void refuse(uint8_t type, const char *reason)
 {
     struct rdb_digest_value out;
@@ -308,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_field_expiry),
         cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_modules),
         cmocka_unit_test(test_payloads),
     };
     return cmocka_run_group_tests_name("digests", tests, setup, teardown);

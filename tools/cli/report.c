@@ -119,6 +119,9 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "commands", status->commands);
     event_set_number(out, "dropped", status->dropped);
     event_set_number(out, "transactions_split", status->transactions_split);
+    event_set_number(out, "values_rewritten", status->values_rewritten);
+    event_set_number(out, "values_degraded", status->values_degraded);
+    event_set_number(out, "values_skipped", status->values_skipped);
     set_lag(out, status->lag_bytes, status->lag_ms);
     event_set_number(out, "memory_bytes", status->memory_bytes);
     event_set_number(out, "memory_limit_bytes", status->memory_limit_bytes);
@@ -228,6 +231,13 @@ void report_table(const struct phase_times *times,
              "\nsent %s to the destination; lag at the end %s",
              show_bytes((double)status->bytes_sent, sent),
              show_bytes((double)status->lag_bytes, lag));
+    if (status->values_degraded + status->values_skipped > 0) {
+        text_add(out,
+                 "; %llu values were written in part and %llu left out, as the destination cannot "
+                 "represent them",
+                 (unsigned long long)status->values_degraded,
+                 (unsigned long long)status->values_skipped);
+    }
     if (status->transactions_split > 0) {
         text_add(out,
                  "; %llu transactions over several slots were applied without atomicity",

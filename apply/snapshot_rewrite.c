@@ -1,0 +1,199 @@
+/*
+ * Rewriting: a snapshot value decoded as it arrives and written as ordinary commands in bounded
+ * pieces, when the destination cannot load its encoding, or when it is larger than what may be
+ * held.
+ *
+ * The walk goes on framing the value, so its end is known whatever becomes of the decoding; the
+ * decoder is given exactly the bytes that were walked. It may leave up to 31 of them for the next
+ * time, which then come first.
+ */
+#include "apply/snapshot_rewrite.h"
+
+#include <string.h>
+
+#include "rdb/rewrite.h"
+
+/* Losses told one by one, per stream; the status counts all. */
+#define LOSSES_LOGGED_MAX 100
+/* With this much behind the bytes left over, the decoder is past them: it leaves fewer than 32
+ * unused. */
+#define BOUNCE_MORE 256
+
+static enum rdb_flow rewrite_command(void *arg, const struct rewrite_command *command)
+{
+    struct stream *stream = arg;
+    struct snapshot_value *value = &stream->value;
+    struct op op = {.offset = stream->payload_pos,
+                    .stream = stream->index,
+                    .slot = value->slot,
+                    .kind = OP_COMMAND,
+                    .key_count = value->is_counted ? 0 : 1};
+    struct syn_err err;
+    value->is_counted = true;
+    bool is_sent = live_forward(
+        stream, value->lane, value->db, command->bytes.bytes, command->bytes.size, op, &err);
+    return is_sent ? RDB_GO : RDB_STOP;
+}
+
+static void rewrite_loss(void *arg, const struct rewrite_loss *loss)
+{
+    struct stream *stream = arg;
+    if (loss->outcome == REWRITE_STOP) {
+        return; /* the error tells it */
+    }
+    bool is_skipped = loss->outcome == REWRITE_SKIP;
+    counter_add(is_skipped ? &stream->values_skipped : &stream->values_degraded, 1);
+    uint64_t count = atomic_load_relaxed(&stream->values_skipped) +
+                     atomic_load_relaxed(&stream->values_degraded);
+    if (count > LOSSES_LOGGED_MAX) {
+        return;
+    }
+    char text[ENDPOINT_TEXT_MAX];
+    log_warning("source %s: key hash %016llx in database %u of the destination %s: %s%s",
+                endpoint_text(&stream->feed->options.endpoint, text),
+                (unsigned long long)key_hash(loss->key.bytes, loss->key.size),
+                stream->value.db,
+                is_skipped ? "is left out" : "is not written in full",
+                rewrite_reason_text(loss->reason),
+                count == LOSSES_LOGGED_MAX ? "; more of these are only counted" : "");
+}
+
+static bool rewrite_prepare(struct stream *stream, struct syn_err *err)
+{
+    if (stream->decoder == NULL) {
+        stream->decoder = rdb_decoder_new(stream->task->rewrite_item_bytes_max, err);
+    }
+    if (stream->decoder != NULL && stream->rewriter == NULL) {
+        struct rewrite_sink sink = {
+            .arg = stream, .command = rewrite_command, .loss = rewrite_loss};
+        stream->rewriter = rewriter_new(&stream->task->rewrite, &sink, err);
+    }
+    return stream->decoder != NULL && stream->rewriter != NULL;
+}
+
+/* The rewriter's reason, with what to do about it. */
+static bool rewrite_fail(struct stream *stream, struct syn_err *err)
+{
+    const struct rdb_item *item = &stream->value.item;
+    if (err->code == SYN_CODE_UNSUPPORTED) {
+        char reason[200];
+        memcpy(reason, err->msg, sizeof(reason) - 1);
+        reason[sizeof(reason) - 1] = '\0';
+        char text[ENDPOINT_TEXT_MAX];
+        return ERR(
+            err,
+            SYN_CODE_UNSUPPORTED,
+            "source %s, snapshot byte %llu: a %s (type %u; key hash %016llx, database %u there) "
+            "cannot be written: %s; use a later destination, or --on-unsupported degrade or "
+            "skip",
+            endpoint_text(&stream->feed->options.endpoint, text),
+            (unsigned long long)rdb_parser_offset(stream->parser),
+            rdb_type_name(item->type),
+            item->type,
+            (unsigned long long)key_hash(item->name.bytes, item->name.size),
+            stream->value.db,
+            reason);
+    }
+    return false;
+}
+
+bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    const struct rdb_item *item = &value->item;
+    struct rdb_value_place place = {.type = item->type,
+                                    .is_valkey = stream->is_valkey,
+                                    .key_hash = key_hash(item->name.bytes, item->name.size),
+                                    .offset = rdb_parser_offset(stream->parser)};
+    value->way = VALUE_REWRITE;
+    value->rest_size = 0;
+    value->is_counted = false;
+    value->is_decoded = false;
+    if (!rewrite_prepare(stream, err) ||
+        !rewriter_begin(stream->rewriter, item->name, item->expire_ms, err) ||
+        !rdb_decoder_begin(stream->decoder, &place, rewriter_visitor(), stream->rewriter, err)) {
+        return false;
+    }
+    counter_add(&stream->values_rewritten, 1);
+    return true;
+}
+
+/* Runs the decoder over some bytes; *used of them are done with. */
+static bool rewrite_run(
+    struct stream *stream, const uint8_t *bytes, size_t size, size_t *used, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    switch (rdb_decoder_run(stream->decoder, bytes, size, used, err)) {
+    case RDB_DECODE_DONE:
+        value->is_decoded = true;
+        return true;
+    case RDB_DECODE_MORE:
+    case RDB_DECODE_PAUSED: /* nothing here pauses */
+        return true;
+    case RDB_DECODE_STOPPED:
+        value->way = VALUE_SKIP;
+        return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
+    case RDB_DECODE_ERROR:
+        return false;
+    }
+    return false;
+}
+
+static void rewrite_keep(struct stream *stream, const uint8_t *bytes, size_t size)
+{
+    struct snapshot_value *value = &stream->value;
+    ASSERT(size < sizeof(value->rest));
+    memmove(value->rest, bytes, size);
+    value->rest_size = (uint32_t)size;
+}
+
+bool snapshot_rewrite_piece(struct stream *stream,
+                            const uint8_t *piece,
+                            size_t size,
+                            struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    size_t used = 0;
+    if (value->rest_size > 0 && value->way == VALUE_REWRITE) {
+        uint8_t bounce[sizeof(value->rest) + BOUNCE_MORE];
+        size_t rest = value->rest_size;
+        size_t more = size < BOUNCE_MORE ? size : BOUNCE_MORE;
+        memcpy(bounce, value->rest, rest);
+        memcpy(bounce + rest, piece, more);
+        if (!rewrite_run(stream, bounce, rest + more, &used, err)) {
+            return false;
+        }
+        if (used < rest) {
+            ASSERT(more == size || value->way == VALUE_SKIP);
+            rewrite_keep(stream, bounce + used, value->way == VALUE_SKIP ? 0 : rest + more - used);
+            return true;
+        }
+        value->rest_size = 0;
+        piece += used - rest;
+        size -= used - rest;
+    }
+    if (value->way != VALUE_REWRITE || value->is_decoded || size == 0) {
+        return true;
+    }
+    if (!rewrite_run(stream, piece, size, &used, err)) {
+        return false;
+    }
+    if (value->way == VALUE_REWRITE && !value->is_decoded) {
+        rewrite_keep(stream, piece + used, size - used);
+    }
+    return true;
+}
+
+bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    if (!value->is_decoded) {
+        return ERR(err,
+                   SYN_CODE_SOURCE_DATA,
+                   "a %s (key hash %016llx) ends at byte %llu, and its elements go on behind that",
+                   rdb_type_name(value->item.type),
+                   (unsigned long long)key_hash(value->item.name.bytes, value->item.name.size),
+                   (unsigned long long)rdb_parser_offset(stream->parser));
+    }
+    return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
+}

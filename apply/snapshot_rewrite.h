@@ -1,0 +1,19 @@
+/* Values that cannot, or should not, leave as one RESTORE. Private to the stream. */
+#ifndef APPLY_SNAPSHOT_REWRITE_H
+#define APPLY_SNAPSHOT_REWRITE_H
+
+#include "apply/stream_private.h"
+
+/* The value of stream->value from its first byte on; its name is kept by then. Sets VALUE_REWRITE.
+ */
+MUST_CHECK bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err);
+/* The next bytes of the body, as the walk framed them. A value that policy leaves out becomes
+ * VALUE_SKIP. */
+MUST_CHECK bool snapshot_rewrite_piece(struct stream *stream,
+                                       const uint8_t *piece,
+                                       size_t size,
+                                       struct syn_err *err);
+/* The body is complete: the rest, and the expiry. */
+MUST_CHECK bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err);
+
+#endif
