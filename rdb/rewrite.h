@@ -61,6 +61,8 @@ struct rewrite_target {
 };
 
 #define REWRITE_ELEMENTS_MAX 4096
+/* Memory that one pending entry takes while its group is written. */
+#define REWRITE_PENDING_BYTES 32
 
 /* `version` is major * 10000 + minor * 100 + patch, of Valkey its own. Policy STOP; pieces of 16
  * KiB and 256 elements, so that a proxy or a busy server is never held up by one command; 262,144

@@ -66,6 +66,7 @@ struct pending {
     int64_t delivery_ms;
     uint64_t delivery_count;
 };
+_Static_assert(sizeof(struct pending) <= REWRITE_PENDING_BYTES, "callers bound memory by it");
 
 struct stream_copy {
     struct rdb_stream_id first_id; /* of the live entries, with entry_count */

@@ -126,8 +126,9 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
             engine->lane_count,
             (unsigned long long)(used + 4 * plan->hold_bytes_free));
     }
-    /* A decoder holds up to three times its item bound, and each stream may have one. */
-    plan->rewrite_item_bytes_max = (size_t)((memory - used) / 4 / 3 / engine->stream_count);
+    /* A decoder holds up to three times its item bound, and a rewriter as much again of what is
+     * pending in a stream's group; each source may have one of both. */
+    plan->rewrite_item_bytes_max = (size_t)((memory - used) / 4 / 4 / engine->stream_count);
     plan->hold_bytes_max = (size_t)((memory - used) / 4 * 3);
     return true;
 }
@@ -174,6 +175,7 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     rewrite_target_fill(
         &task->rewrite, engine->destination.version_min, engine->destination.is_valkey);
     task->rewrite.policy = config->on_unsupported;
+    task->rewrite.pending_max = (uint32_t)(plan->rewrite_item_bytes_max / REWRITE_PENDING_BYTES);
     task->rewrite_item_bytes_max = plan->rewrite_item_bytes_max;
     task->transaction_bytes_max = plan->transaction_bytes_max;
     task->hold_bytes_max = plan->hold_bytes_max;
