@@ -286,9 +286,58 @@ static bool drain_wait(struct syn_engine *engine,
     return true;
 }
 
+static void wake_decoders(struct syn_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->decoder_count; i++) {
+        waker_wake(&engine->decoders[i].waker);
+    }
+}
+
+/* Whether a source that was asked to be followed up to its target has been, or cannot be. */
+static bool source_is_received(const struct syn_engine *engine, uint32_t i)
+{
+    const struct feed *feed = &engine->feeds[i];
+    return !engine->watches[i].has_target || atomic_load_acquire(&feed->state) != FEED_LIVE ||
+           atomic_load_acquire(&feed->offset_received) >= engine->watches[i].target;
+}
+
+/* What the sources had written when the stop was asked for may still be on its way, or wait there
+ * for our first ACK. It is received before the feeds are stopped, as far as half of the drain's
+ * time allows; a source that does not answer is left where it is. */
+static void receive_what_was_written(struct syn_engine *engine, uint64_t deadline_ms)
+{
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        struct watch *watch = &engine->watches[i];
+        struct control control = {0};
+        struct syn_err ignored;
+        watch->has_target = clock_monotonic_ms() < deadline_ms &&
+                            atomic_load_acquire(&engine->feeds[i].state) == FEED_LIVE &&
+                            source_offset(&control,
+                                          &engine->source.shards[i].server,
+                                          &engine->config,
+                                          &watch->target,
+                                          &ignored);
+        control_close(&control);
+    }
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        while (!source_is_received(engine, i) && clock_monotonic_ms() < deadline_ms &&
+               !failure_is_raised(&engine->failure) &&
+               atomic_load_acquire(&engine->stop_request) != STOP_NOW) {
+            waker_prepare(&engine->control_waker);
+            waker_wait(&engine->control_waker, 5);
+        }
+    }
+}
+
 static bool drain(struct syn_engine *engine, struct syn_err *err)
 {
     set_phase(engine, SYN_PHASE_DRAINING);
+    atomic_store_release(&engine->task.paused, false);
+    wake_decoders(engine);
+    if (engine->config.mode == SYNC_FOLLOW) {
+        receive_what_was_written(engine,
+                                 clock_monotonic_ms() + engine->config.drain_timeout_ms / 2);
+    }
     uint64_t deadline_ms = clock_monotonic_ms() + engine->config.drain_timeout_ms;
     for (uint32_t i = 0; i < engine->stream_count; i++) {
         atomic_store_release(&engine->feeds[i].stop_wanted, true);
@@ -299,11 +348,8 @@ static bool drain(struct syn_engine *engine, struct syn_err *err)
     if (!drain_wait(engine, feeds_are_stopped, deadline_ms, err)) {
         return false;
     }
-    atomic_store_release(&engine->task.paused, false);
     atomic_store_release(&engine->task.drain, true);
-    for (uint32_t i = 0; i < engine->decoder_count; i++) {
-        waker_wake(&engine->decoders[i].waker);
-    }
+    wake_decoders(engine);
     return drain_wait(engine, decoders_are_drained, deadline_ms, err);
 }
 

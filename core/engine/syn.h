@@ -214,8 +214,9 @@ SYN_API void syn_status_free(struct syn_status *status);
  * memory is full. */
 SYN_API void syn_engine_pause(struct syn_engine *engine);
 SYN_API void syn_engine_resume(struct syn_engine *engine);
-/* Asks to end and returns at once: with drain, what was received is written first. A second call
- * without drain ends a drain. Safe in a signal handler's thread, not in the handler itself. */
+/* Asks to end and returns at once: with drain, what the sources had written by then is received and
+ * written first, as far as drain-timeout allows. A second call without drain ends a drain. Safe in
+ * a signal handler's thread, not in the handler itself. */
 SYN_API void syn_engine_stop(struct syn_engine *engine, bool drain);
 /* Waits for the end, at most timeout_ms (negative: for ever). Returns true when the task has ended;
  * *err then says how: SYN_CODE_OK when as asked. False: still running, *err untouched. */

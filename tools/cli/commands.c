@@ -24,7 +24,8 @@ static const struct command table[] = {
      .arguments = "[OPTIONS] SOURCE DESTINATION",
      .summary = "Copy everything from one deployment to another and follow every write.",
      .details = "Both sides are checked before anything is written. SIGINT or SIGTERM ends the "
-                "task after what was received is written, with a report and exit status 0; a "
+                "task after what the source had written by then is written too, with a report and "
+                "exit status 0; a "
                 "second one ends it at once with 130.",
      .options_without = "full fast rounds interval ttl-tolerance",
      .run = cli_sync},
