@@ -40,10 +40,15 @@ enum step hold_reserve(struct stream *stream, struct hold *hold, size_t more, st
         stream->is_hold_blocked = true;
         return STEP_WAIT;
     }
-    size_t capacity = hold->capacity < 65536 ? 65536 : hold->capacity * 2;
-    capacity = capacity < need ? need : capacity;
-    size_t limit = need > task->hold_bytes_free ? task->hold_bytes_max : task->hold_bytes_free;
-    capacity = capacity > limit ? limit : capacity;
+    /* Beyond the free share the whole bound is taken at once: growing in steps would hold the old
+     * and the new buffer together, more than the bound. The kernel gives pages only as they are
+     * written. */
+    size_t capacity = task->hold_bytes_max;
+    if (need <= task->hold_bytes_free) {
+        capacity = hold->capacity < 65536 ? 65536 : hold->capacity * 2;
+        capacity = capacity < need ? need : capacity;
+        capacity = capacity > task->hold_bytes_free ? task->hold_bytes_free : capacity;
+    }
     uint8_t *bytes = mem_realloc(MEM_APPLY, hold->bytes, capacity);
     if (bytes == NULL) {
         ERR(err, SYN_CODE_MEMORY, "out of memory for %zu bytes of one item", capacity);
