@@ -24,9 +24,8 @@ enum op_kind {
     OP_COMMAND,  /* one reply, an error is a failure                                     */
     OP_TOLERANT, /* an error reply is expected and fine                                  */
     OP_SCRIPT,   /* a script's own error is fine, one of the server's state is a failure */
-    OP_MULTI,    /* +OK                                                                  */
-    OP_QUEUED,   /* +QUEUED                                                              */
-    OP_EXEC,     /* an array, in which an error is a failure of that queued command      */
+    OP_MULTI,    /* +OK; what follows up to OP_EXEC is queued, see lane_group.h          */
+    OP_EXEC,     /* an array with the reply of each queued operation                     */
 };
 
 struct op {

@@ -13,6 +13,18 @@
 #define HOLD_RETRY_MS 2
 #define IDLE_WAIT_MS 1000
 
+/* Positions of lanes that had nothing to do; see position.h. */
+static bool decoder_mark(struct decoder *decoder, uint64_t now_ns)
+{
+    struct router *router = &decoder->router;
+    if (router->positions == NULL || router->unit_owner != NULL ||
+        now_ns - decoder->marked_ns < (uint64_t)POSITION_INTERVAL_MS * 1000000) {
+        return true;
+    }
+    decoder->marked_ns = now_ns;
+    return router_mark_all(router);
+}
+
 static bool decoder_turn(struct decoder *decoder, bool *did, struct syn_err *err)
 {
     bool is_paused = atomic_load_acquire(&decoder->task->paused);
@@ -68,7 +80,8 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
             return false;
         }
     }
-    if (!router_drain(&decoder->router)) {
+    struct router *router = &decoder->router;
+    if ((router->positions != NULL && !router_mark_all(router)) || !router_drain(router)) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
     decoder_settle(decoder);
@@ -83,6 +96,16 @@ static bool decoder_has_blocked(const struct decoder *decoder)
         }
     }
     return false;
+}
+
+static int decoder_wait_ms(const struct decoder *decoder)
+{
+    if (decoder_has_blocked(decoder)) {
+        return HOLD_RETRY_MS;
+    }
+    const struct router *router = &decoder->router;
+    return router->positions != NULL && router_is_behind(router) ? POSITION_INTERVAL_MS
+                                                                 : IDLE_WAIT_MS;
 }
 
 /* Sleeps, unless there is something to do after all. */
@@ -102,7 +125,7 @@ static bool decoder_sleep(struct decoder *decoder, struct syn_err *err)
         waker_done(&decoder->waker);
         return true;
     }
-    waker_wait(&decoder->waker, decoder_has_blocked(decoder) ? HOLD_RETRY_MS : IDLE_WAIT_MS);
+    waker_wait(&decoder->waker, decoder_wait_ms(decoder));
     return true;
 }
 
@@ -120,6 +143,9 @@ static bool decoder_run(struct decoder *decoder, struct syn_err *err)
         }
         decoder_settle(decoder);
         uint64_t now_ns = clock_monotonic_ns();
+        if (!decoder_mark(decoder, now_ns)) {
+            return ERR(err, SYN_CODE_STOPPED, "stopped");
+        }
         if (!did || now_ns - flushed_ns >= FLUSH_INTERVAL_NS) {
             router_flush(&decoder->router);
             flushed_ns = now_ns;

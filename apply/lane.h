@@ -26,6 +26,7 @@
 
 #include "apply/batch.h"
 #include "apply/failure.h"
+#include "apply/lane_group.h"
 #include "io/io.h"
 #include "rdb/rdb.h"
 
@@ -57,6 +58,7 @@ struct lane {
     uint32_t port_next;          /* where the round over the ports goes on             */
     uint32_t db;                 /* selected on the connection after what was queued   */
     bool is_failed;
+    struct lane_group group;
     struct reply_scanner scanner;
     struct io_op send_op;
     struct io_op receive_op;

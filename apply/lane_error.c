@@ -43,7 +43,7 @@ static void op_describe(const struct batch *batch, const struct op *op, struct o
 {
     memset(text, 0, sizeof(*text));
     snprintf(text->command, sizeof(text->command), "a command");
-    if (op->pos < BATCH_PREFIX) {
+    if (batch == NULL || op->pos < BATCH_PREFIX) {
         return; /* it began in a batch that is gone */
     }
     const uint8_t *at = batch->bytes + op->pos;
@@ -185,16 +185,11 @@ bool lane_refused(const struct lane *lane,
     if (op->slot != SLOT_NONE) {
         snprintf(slot, sizeof(slot), ", slot %u", op->slot);
     }
-    char inside[48] = "";
-    if (op->kind == OP_EXEC && reply->kind == REPLY_ARRAY) {
-        snprintf(inside, sizeof(inside), " (its command %u)", reply->error_index + 1);
-    }
     return ERR(err,
                reply_code(answer),
-               "destination %s refused %s%s%s (stream %u, %s %llu%s%s): %s%s",
+               "destination %s refused %s%s (stream %u, %s %llu%s%s): %s%s",
                lane->endpoint_text,
                text.command,
-               inside,
                text.type,
                op->stream,
                op->is_live ? "offset" : "snapshot byte",

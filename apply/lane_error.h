@@ -22,10 +22,8 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
         return reply->kind != REPLY_ERROR || lane_script_error_fits(reply);
     case OP_MULTI:
         return reply->kind == REPLY_STATUS;
-    case OP_QUEUED:
-        return reply->kind == REPLY_STATUS;
     case OP_EXEC:
-        return reply->kind == REPLY_ARRAY && reply->error_count == 0;
+        return reply->kind == REPLY_ARRAY;
     }
     return false;
 }

@@ -7,6 +7,7 @@
  * effect on data is dropped and counted. What cannot be applied stops the task with command, slots
  * and offset; nothing is skipped in silence.
  */
+#include "apply/recovery.h"
 #include "apply/stream_private.h"
 
 #include <ctype.h>
@@ -72,39 +73,7 @@ bool live_forward_args(struct stream *stream,
                        struct op op,
                        struct syn_err *err)
 {
-    struct router *router = stream->router;
-    uint8_t head[RESP_HEAD_MAX];
-    size_t size = (size_t)(resp_put_head(head, '*', count) - head);
-    for (uint32_t i = 0; i < count; i++) {
-        size += resp_bulk_size(args[i].size);
-    }
-    if (size <= router->batch_bytes) {
-        uint8_t *begin = router_reserve(router, lane, db, size);
-        if (begin == NULL) {
-            return stopped(err);
-        }
-        uint8_t *out = resp_put_head(begin, '*', count);
-        for (uint32_t i = 0; i < count; i++) {
-            out = resp_put_bulk(out, args[i].bytes, args[i].size);
-        }
-        router_commit(router, lane, begin, out, op);
-        return true;
-    }
-    if (!router_unit_begin(router, lane, db) || !router_unit_op(router, lane) ||
-        !router_put(router, lane, head, (size_t)(resp_put_head(head, '*', count) - head))) {
-        return stopped(err);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        size_t head_size = (size_t)(resp_put_head(head, '$', args[i].size) - head);
-        if (!router_put(router, lane, head, head_size) ||
-            !router_put(router, lane, args[i].bytes, args[i].size) ||
-            !router_put(router, lane, "\r\n", 2)) {
-            return stopped(err);
-        }
-    }
-    router_unit_done(router, lane, op);
-    router_unit_end(router, lane);
-    return true;
+    return router_args(stream->router, lane, db, args, count, op) || stopped(err);
 }
 
 /* ---- places ---- */
@@ -407,6 +376,16 @@ bool live_apply(struct stream *stream,
         counter_add(&stream->dropped, 1);
         return true;
     }
+    if (UNLIKELY(stream->recovery != NULL)) {
+        switch (recovery_judge(stream, info, bytes, command, source_db, err)) {
+        case RECOVERY_APPLY:
+            break;
+        case RECOVERY_LEAVE:
+            return true;
+        case RECOVERY_FAIL:
+            return false;
+        }
+    }
     switch (info->class) {
     case COMMAND_WRITE:
         if (LIKELY(info->is_key_first && command->argc >= 2)) {
@@ -501,6 +480,11 @@ static bool live_command(struct stream *stream,
     default:
         break;
     }
+    if (UNLIKELY(info->is_key_first && command->argc >= 2 &&
+                 position_is_key(bytes + command->argv[1].pos, command->argv[1].size))) {
+        counter_add(&stream->dropped, 1); /* the source is the destination of another task */
+        return true;
+    }
     if (UNLIKELY(stream->transaction.is_open)) {
         return transaction_add(stream, bytes, command->size, err);
     }
@@ -535,6 +519,14 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
         stream->offset += command.size;
         count++;
         if (!live_command(stream, bytes, &command, err)) {
+            step = STEP_FAIL;
+            break;
+        }
+        /* What a transaction keeps is not written yet. */
+        if ((!stream->transaction.is_open || stream->transaction.is_split) &&
+            !router_done(
+                stream->router, stream->index, stream->offset, (uint32_t)stream->source_db)) {
+            stopped(err);
             step = STEP_FAIL;
             break;
         }

@@ -1,4 +1,4 @@
-#include "apply/router.h"
+#include "apply/router_private.h"
 
 #include <string.h>
 
@@ -9,13 +9,15 @@ static void writer_push(struct router *router, struct lane_writer *writer)
     struct batch *batch = writer->batch;
     ASSERT(batch != NULL);
     ASSERT(batch->end > batch->begin);
+    if (writer->is_group && !writer->is_unit) {
+        router_group_close(router, writer);
+    }
     batch->continues = writer->is_unit;
     writer->batch = NULL;
     struct lane *lane = writer->port->lane;
     bool is_pushed = ring_spsc_push(&writer->port->to_lane, batch);
     ASSERT(is_pushed); /* the ring holds every batch of this router */
     waker_wake(io_loop_waker(lane->applier->loop));
-    (void)router;
 }
 
 /* Gives the MSET its real count, now that it is known; see router_group for the layout. */
@@ -125,7 +127,7 @@ static struct batch *writer_open(struct router *router, struct lane_writer *writ
 
 /* ---- operations ---- */
 
-static void batch_op(struct batch *batch, const struct op *op, uint32_t pos)
+void batch_op(struct batch *batch, const struct op *op, uint32_t pos)
 {
     ASSERT(batch->op_count < batch->ops_size);
     struct op *slot = &batch->ops[batch->op_count++];
@@ -133,8 +135,6 @@ static void batch_op(struct batch *batch, const struct op *op, uint32_t pos)
     slot->pos = pos;
 }
 
-/* "*2 SELECT db", at most 33 bytes. */
-#define SELECT_SIZE_MAX 33
 _Static_assert(SELECT_SIZE_MAX <= BATCH_PREFIX, "the lane writes one into the prefix");
 
 static uint8_t *select_encode(uint8_t *out, uint32_t db)
@@ -145,7 +145,7 @@ static uint8_t *select_encode(uint8_t *out, uint32_t db)
     return resp_put_bulk(out + 16, digits, size);
 }
 
-static void batch_select(struct batch *batch, uint32_t db, struct op op)
+void batch_select(struct batch *batch, uint32_t db, struct op op)
 {
     if (batch->db_last == db) {
         return;
@@ -168,13 +168,25 @@ uint8_t *router_reserve(struct router *router, uint32_t lane, uint32_t db, size_
     ASSERT_DEBUG(!writer->is_unit);
     writer_close_group(writer);
     struct batch *batch = writer->batch;
-    if (batch != NULL && (batch->bytes_size - batch->end < size + SELECT_SIZE_MAX ||
-                          batch->ops_size - batch->op_count < 2)) {
+    /* A long group is ended inside the batch: the server keeps queued commands until EXEC, and more
+     * of them than its cache holds cost it twice. */
+    bool is_full_group = writer->is_group && writer->ops_since >= ROUTER_GROUP_OPS;
+    uint32_t tails = is_full_group ? 2 : 1;
+    if (batch != NULL &&
+        (batch->bytes_size - batch->end < size + SELECT_SIZE_MAX + tails * router->tail_bytes ||
+         batch->ops_size - batch->op_count < 2 + tails * router->tail_ops ||
+         router_group_changes(router, writer))) {
         writer_push(router, writer);
         batch = NULL;
     }
     if (batch == NULL && (batch = writer_open(router, writer)) == NULL) {
         return NULL;
+    }
+    if (UNLIKELY(writer->is_group && is_full_group)) {
+        router_group_close(router, writer);
+    }
+    if (router->is_group_wanted && !writer->is_group) {
+        router_group_open(writer);
     }
     if (batch->db_last != db) {
         batch_select(batch, db, (struct op){.slot = SLOT_NONE, .kind = OP_COMMAND});
@@ -185,11 +197,13 @@ uint8_t *router_reserve(struct router *router, uint32_t lane, uint32_t db, size_
 void router_commit(
     struct router *router, uint32_t lane, const uint8_t *begin, const uint8_t *end, struct op op)
 {
-    struct batch *batch = router->writers[lane].batch;
+    struct lane_writer *writer = &router->writers[lane];
+    struct batch *batch = writer->batch;
     ASSERT_DEBUG(begin == batch->bytes + batch->end);
     ASSERT_DEBUG(end <= batch->bytes + batch->bytes_size);
     batch->end = (uint32_t)(end - batch->bytes);
     batch_op(batch, &op, (uint32_t)(begin - batch->bytes));
+    router_touch(router, writer, &op);
 }
 
 /* ---- MSET of snapshot strings ----
@@ -250,6 +264,51 @@ bool router_group(struct router *router,
     return true;
 }
 
+bool router_args(struct router *router,
+                 uint32_t lane,
+                 uint32_t db,
+                 const struct slice *args,
+                 uint32_t count,
+                 struct op op)
+{
+    uint8_t head[RESP_HEAD_MAX];
+    size_t head_size = (size_t)(resp_put_head(head, '*', count) - head);
+    size_t size = head_size;
+    for (uint32_t i = 0; i < count; i++) {
+        size += resp_bulk_size(args[i].size);
+    }
+    if (size <= router->batch_bytes && !router->writers[lane].is_unit) {
+        uint8_t *begin = router_reserve(router, lane, db, size);
+        if (begin == NULL) {
+            return false;
+        }
+        uint8_t *out = resp_put_head(begin, '*', count);
+        for (uint32_t i = 0; i < count; i++) {
+            out = resp_put_bulk(out, args[i].bytes, args[i].size);
+        }
+        router_commit(router, lane, begin, out, op);
+        return true;
+    }
+    bool is_inside = router->writers[lane].is_unit;
+    if ((!is_inside && !router_unit_begin(router, lane, db)) || !router_unit_op(router, lane) ||
+        !router_put(router, lane, head, head_size)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        head_size = (size_t)(resp_put_head(head, '$', args[i].size) - head);
+        if (!router_put(router, lane, head, head_size) ||
+            !router_put(router, lane, args[i].bytes, args[i].size) ||
+            !router_put(router, lane, "\r\n", 2)) {
+            return false;
+        }
+    }
+    router_unit_done(router, lane, op);
+    if (!is_inside) {
+        router_unit_end(router, lane);
+    }
+    return true;
+}
+
 /* ---- units ---- */
 
 bool router_unit_begin(struct router *router, uint32_t lane, uint32_t db)
@@ -267,8 +326,8 @@ static struct batch *unit_room(struct router *router, struct lane_writer *writer
 {
     struct batch *batch = writer->batch;
     ASSERT(writer->is_unit);
-    if (batch != NULL &&
-        (batch->bytes_size - batch->end < size || batch->op_count == batch->ops_size)) {
+    if (batch != NULL && (batch->bytes_size - batch->end < size + router->tail_bytes ||
+                          batch->ops_size - batch->op_count < 1 + router->tail_ops)) {
         uint32_t db = batch->db_last;
         writer_push(router, writer);
         batch = writer_open(router, writer);
@@ -290,7 +349,7 @@ bool router_put(struct router *router, uint32_t lane, const void *bytes, size_t 
         if (batch == NULL) {
             return false;
         }
-        size_t room = batch->bytes_size - batch->end;
+        size_t room = batch->bytes_size - batch->end - router->tail_bytes;
         size_t take = size < room ? size : room;
         memcpy(batch->bytes + batch->end, from, take);
         batch->end += (uint32_t)take;
@@ -319,6 +378,7 @@ void router_unit_done(struct router *router, uint32_t lane, struct op op)
     ASSERT(writer->is_unit);
     /* router_put left room for a record in the batch that holds the operation's last byte. */
     batch_op(batch, &op, writer->mark_seq == batch->seq ? writer->mark_pos : 0);
+    router_touch(router, writer, &op);
 }
 
 bool router_unit_db(struct router *router, uint32_t lane, uint32_t db, struct op op)
@@ -421,6 +481,8 @@ bool router_init(struct router *router,
 
 void router_deinit(struct router *router)
 {
+    mem_free(MEM_APPLY, router->streams);
+    mem_free(MEM_APPLY, router->marked);
     if (router->writers != NULL) {
         mem_free(MEM_APPLY, router->writers[0].seqs);
     }

@@ -97,6 +97,7 @@ void server_parse(const char *info, struct server *server)
         info_field(info, "master_link_status", text, sizeof(text)) && strcmp(text, "up") == 0;
     info_field(info, "run_id", server->run_id, sizeof(server->run_id));
     info_field(info, "master_replid", server->replid, sizeof(server->replid));
+    info_field(info, "master_replid2", server->replid2, sizeof(server->replid2));
     int64_t offset = info_number(info, "master_repl_offset", 0);
     server->offset = offset > 0 ? (uint64_t)offset : 0;
     read_keyspace(info, server);

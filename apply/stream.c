@@ -1,3 +1,4 @@
+#include "apply/recovery.h"
 #include "apply/stream_private.h"
 
 #include <stdio.h>
@@ -33,6 +34,7 @@ void stream_deinit(struct stream *stream)
     if (stream->task == NULL) {
         return;
     }
+    recovery_end(stream);
     rdb_parser_free(stream->parser);
     rdb_decoder_free(stream->decoder);
     rewriter_free(stream->rewriter);
@@ -56,6 +58,9 @@ void stream_deinit(struct stream *stream)
 
 /* ---- states ---- */
 
+static bool stream_position_drop(struct stream *stream);
+static bool stream_own(struct stream *stream, const char *replid);
+
 void stream_set_state(struct stream *stream, enum stream_state state)
 {
     stream->state = state;
@@ -64,9 +69,14 @@ void stream_set_state(struct stream *stream, enum stream_state state)
 
 bool stream_session(struct stream *stream, const struct chunk_session *session, struct syn_err *err)
 {
-    bool is_again = stream->state != STREAM_WAITING || stream->session.number != 0;
+    bool is_again =
+        stream->state != STREAM_WAITING || stream->session.number != 0 || stream->is_sweep_due;
+    stream->is_sweep_due = false;
     if (!snapshot_abandon(stream, err)) {
         return false;
+    }
+    if (!stream_position_drop(stream) || !stream_own(stream, session->replid)) {
+        return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
     stream->session = *session;
     stream->offset = session->offset;
@@ -102,6 +112,94 @@ void stream_payload_end(struct stream *stream)
     }
     stream_set_state(stream, STREAM_LIVE);
     stream_note_place(stream, true);
+    stream->is_position_due = stream->task->positions != NULL;
+}
+
+/* ---- positions ---- */
+
+static bool stream_position_drop(struct stream *stream)
+{
+    stream->is_position_due = false;
+    stream->position_replid[0] = '\0';
+    router_stream(stream->router, stream->index, false);
+    if (!recovery_forget_names(stream)) {
+        return false;
+    }
+    recovery_end(stream);
+    return stream->router->positions == NULL || router_position_drop(stream->router, stream->index);
+}
+
+/* The id that the source told before may have changed with the first full copy. */
+static bool stream_own(struct stream *stream, const char *replid)
+{
+    if (stream->router->positions == NULL ||
+        memcmp(stream->owner_replid, replid, REPLID_SIZE) == 0) {
+        return true;
+    }
+    bool is_done = router_position_own(stream->router, stream->index, replid, stream->owner_replid);
+    memcpy(stream->owner_replid, replid, REPLID_SIZE);
+    return is_done;
+}
+
+/* The snapshot is written, or the source's history has a new name: from here on the destination
+ * says how far it is. Everything before is acknowledged first, so that a position never speaks for
+ * what was refused. */
+static bool stream_position_begin(struct stream *stream, struct syn_err *err)
+{
+    struct router *router = stream->router;
+    const char *old = stream->position_replid[0] != '\0' ? stream->position_replid : NULL;
+    uint64_t offset = stream->offset;
+    uint64_t db = stream->source_db;
+    if (router->streams[stream->index].is_on) {
+        /* In the middle of a transaction the stream is ahead of what is written. */
+        offset = router->streams[stream->index].offset;
+        db = router->streams[stream->index].db;
+    }
+    if (!router_drain(router) ||
+        !router_position_begin(
+            router, stream->index, stream->session.replid, old, offset, (uint32_t)db)) {
+        return ERR(err, SYN_CODE_STOPPED, "stopped");
+    }
+    memcpy(stream->position_replid, stream->session.replid, sizeof(stream->position_replid));
+    stream->is_position_due = false;
+    return true;
+}
+
+bool stream_resume(struct stream *stream,
+                   const char *replid,
+                   uint64_t offset,
+                   uint32_t source_db,
+                   const struct recovery_lane *lanes,
+                   uint64_t until,
+                   struct syn_err *err)
+{
+    struct router *router = stream->router;
+    uint32_t lane_count = stream->task->route->lane_count;
+    memcpy(stream->session.replid, replid, REPLID_SIZE);
+    memcpy(stream->position_replid, replid, REPLID_SIZE);
+    stream->session.offset = offset;
+    stream->offset = offset;
+    stream->source_db = source_db;
+    stream->applied_db = source_db;
+    atomic_store_relaxed(&stream->offset_decoded, offset);
+    stream_set_state(stream, STREAM_LIVE);
+    struct position_stream *position = &router->streams[stream->index];
+    memcpy(position->replid, replid, REPLID_SIZE);
+    position->offset = offset;
+    position->db = source_db;
+    position->is_on = true;
+    for (uint32_t lane = 0; lane < lane_count; lane++) {
+        router->marked[(size_t)lane * router->stream_count + stream->index] = lanes[lane].floor;
+    }
+    return recovery_begin(stream, lanes, until, err);
+}
+
+void stream_session_continues(struct stream *stream, const struct chunk_session *session)
+{
+    memcpy(stream->session.replid, session->replid, sizeof(stream->session.replid));
+    stream->is_position_due =
+        stream->router->positions != NULL &&
+        memcmp(stream->position_replid, session->replid, sizeof(stream->position_replid)) != 0;
 }
 
 /* ---- places ---- */
@@ -110,6 +208,7 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
 {
     struct stream_place place = {.seq = stream->router->seq_next,
                                  .offset = stream->offset,
+                                 .db = (uint32_t)stream->source_db,
                                  .is_snapshot_end = is_snapshot_end};
     if (stream->place_count > 0) {
         struct stream_place *last =
@@ -134,6 +233,7 @@ void stream_advance(struct stream *stream)
         const struct stream_place *place = &stream->places[stream->place_head];
         ASSERT(place->offset >= offset);
         offset = place->offset;
+        stream->applied_db = place->db;
         did = true;
         if (place->is_snapshot_end) {
             atomic_store_release(&stream->snapshots_applied, stream->session.number);
@@ -226,6 +326,14 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     if (stream->router->unit_owner != NULL && stream->router->unit_owner != stream) {
         return true; /* another stream's value is on its way to a lane of ours */
     }
+    bool is_live = stream->state == STREAM_LIVE;
+    if (is_live && stream->is_position_due && !stream_position_begin(stream, err)) {
+        return false;
+    }
+    if (is_live && stream->recovery != NULL && !recovery_step(stream, err)) {
+        return false;
+    }
+    router_stream(stream->router, stream->index, is_live);
     /* Before the look at the input: a session's bytes are all there before its end is told. */
     int state = atomic_load_acquire(&stream->feed->state);
     enum step step = stream_take(stream, err);

@@ -64,6 +64,10 @@ struct task {
     _Atomic bool drain;  /* the feeds are stopped: end when all received is written */
     _Atomic bool paused; /* take nothing new                                       */
     struct waker *control;
+    bool source_is_cluster;
+    /* W: a decoder, before it fails: only a full copy of the stream can go on. R: control. */
+    _Atomic bool full_copy_wanted;
+    const struct position_plan *positions; /* NULL: none are kept */
 };
 
 #define DB_NONE UINT32_MAX
@@ -112,7 +116,8 @@ struct transaction {
     struct transaction_command {
         size_t pos;
         size_t size;
-        uint32_t db; /* of the source */
+        uint64_t offset; /* just after it */
+        uint32_t db;     /* of the source */
     } * commands;
     uint32_t command_count;
     uint32_t command_capacity;
@@ -129,6 +134,7 @@ _Static_assert(TRANSACTION_BYTES_PER_COMMAND >= sizeof(struct transaction_comman
 struct stream_place {
     uint64_t seq;
     uint64_t offset;
+    uint32_t db; /* selected there */
     bool is_snapshot_end;
 };
 #define STREAM_PLACES 256
@@ -180,8 +186,14 @@ struct stream {
     struct stream_place places[STREAM_PLACES];
     uint32_t place_head;
     uint32_t place_count;
-    bool is_ack_wanted;  /* the source asked for an acknowledgement… */
-    uint64_t ack_offset; /* …of this offset                         */
+    struct recovery *recovery; /* NULL: positions and keys are all certain          */
+    uint32_t applied_db;       /* selected in the stream at offset_applied */
+    bool is_sweep_due;         /* an earlier run wrote something of this stream        */
+    bool is_position_due; /* the first position, or the first under a new replication id         */
+    char owner_replid[REPLID_SIZE + 1]; /* under which the destination says that we are copying */
+    char position_replid[REPLID_SIZE + 1]; /* under which positions are written; "": none yet    */
+    bool is_ack_wanted;                    /* the source asked for an acknowledgement… */
+    uint64_t ack_offset;                   /* …of this offset                         */
 
     /* W: decoder, relaxed or as said. R: any: statistics and state. */
     alignas(CACHE_LINE) _Atomic int shown_state; /* enum stream_state, release                */
@@ -193,6 +205,9 @@ struct stream {
     _Atomic uint64_t values_rewritten;
     _Atomic uint64_t values_degraded;
     _Atomic uint64_t values_skipped;
+    _Atomic uint64_t left_out; /* commands that an earlier run had applied, or that a value read
+                                  again contains */
+    _Atomic uint64_t keys_refetched; /* read again at the source                         */
     _Atomic uint64_t offset_decoded;
     _Atomic uint32_t
         snapshots_applied; /* release: number of the session whose snapshot is applied whole */
@@ -208,6 +223,16 @@ MUST_CHECK bool stream_init(struct stream *stream,
                             struct router *router,
                             struct syn_err *err);
 void stream_deinit(struct stream *stream); /* a zeroed stream is allowed */
+/* Before the decoder starts: the stream goes on in this history behind `offset`, as the feed's
+ * options say too. lanes: by lane, see recovery.h. */
+struct recovery_lane;
+MUST_CHECK bool stream_resume(struct stream *stream,
+                              const char *replid,
+                              uint64_t offset,
+                              uint32_t source_db,
+                              const struct recovery_lane *lanes,
+                              uint64_t until,
+                              struct syn_err *err);
 
 /* Takes what the feed has, at most about a chunk. *did: something was taken. False: err. */
 MUST_CHECK bool stream_step(struct stream *stream, bool *did, struct syn_err *err);
@@ -226,6 +251,7 @@ struct decoder {
     uint32_t stream_count;
     bool is_started;
     bool has_waker;
+    uint64_t marked_ns; /* when positions were last written for all lanes */
     /* W: decoder, release, when a drain is complete: all is answered. R: control. */
     _Atomic bool is_drained;
     _Atomic uint64_t blocked_ns; /* statistics: waiting for the destination */

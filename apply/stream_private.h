@@ -163,6 +163,8 @@ void transaction_clear(struct stream *stream);
  */
 MUST_CHECK bool
 stream_session(struct stream *stream, const struct chunk_session *session, struct syn_err *err);
+/* +CONTINUE, perhaps under a new replication id. */
+void stream_session_continues(struct stream *stream, const struct chunk_session *session);
 void stream_set_state(struct stream *stream, enum stream_state state);
 /* Tells the reader where the payload ended, and that the stream's commands follow. */
 void stream_payload_end(struct stream *stream);

@@ -24,6 +24,7 @@ struct server {
     bool is_link_up; /* of a replica, to its master */
     char run_id[41];
     char replid[41];
+    char replid2[41];   /* before the last failover; "" or zeros: none */
     uint64_t offset;    /* master_repl_offset */
     uint64_t key_count; /* over all databases */
     uint32_t db_max;    /* highest database with keys; 0 when empty */

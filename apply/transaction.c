@@ -9,6 +9,7 @@
  * Traps (what servers really send): EXEC without MULTI and empty pairs, to 6.2; SELECT inside, 3.2
  * to 6.0 and from 7.2; one command alone in MULTI, to 6.2.
  */
+#include "apply/recovery.h"
 #include "apply/stream_private.h"
 
 #include <string.h>
@@ -76,13 +77,20 @@ static bool transaction_split(struct stream *stream, struct syn_err *err)
         counter_add(&stream->transactions_split, 1);
         transaction->is_split = true;
     }
+    uint64_t offset = stream->offset;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *command = &transaction->commands[i];
+        stream->offset = command->offset;
         if (!apply_kept(
                 stream, transaction->bytes + command->pos, command->size, command->db, err)) {
             return false;
         }
+        /* A stream may be continued inside a transaction: its EXEC is passed over then. */
+        if (!router_done(stream->router, stream->index, command->offset, command->db)) {
+            return stopped(err);
+        }
     }
+    stream->offset = offset;
     transaction->size = 0;
     transaction->command_count = 0;
     return true;
@@ -115,8 +123,11 @@ bool transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, s
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a transaction");
     }
     memcpy(transaction->bytes + transaction->size, bytes, size);
-    transaction->commands[transaction->command_count++] = (struct transaction_command){
-        .pos = transaction->size, .size = size, .db = (uint32_t)stream->source_db};
+    transaction->commands[transaction->command_count++] =
+        (struct transaction_command){.pos = transaction->size,
+                                     .size = size,
+                                     .offset = stream->offset,
+                                     .db = (uint32_t)stream->source_db};
     transaction->size += size;
     return true;
 }
@@ -166,6 +177,15 @@ static bool command_find_place(struct stream *stream,
         place->is_whole = false;
         return true;
     }
+    bool is_new = true;
+    if (UNLIKELY(stream->recovery != NULL) &&
+        !recovery_is_new(stream, info, bytes, &command, kept->db, &is_new, err)) {
+        return false;
+    }
+    if (!is_new) {
+        place->is_whole = false; /* some of it is at the destination: one by one, each is judged */
+        return true;
+    }
     struct command_place at;
     if (!live_place(stream, info, bytes, &command, &at, err)) {
         return false;
@@ -206,7 +226,9 @@ static bool unit_command(struct stream *stream,
     return true;
 }
 
-static bool is_left_out(struct stream *stream, const struct transaction_command *kept)
+/* What this kept command is queued as; false: it is left out. */
+static bool
+queued_kind(struct stream *stream, const struct transaction_command *kept, enum op_kind *kind)
 {
     struct resp_command command;
     struct syn_err err;
@@ -217,40 +239,52 @@ static bool is_left_out(struct stream *stream, const struct transaction_command 
     ASSERT(status == RESP_READY);
     const struct command_info *info =
         command_find(bytes + command.argv[0].pos, command.argv[0].size);
-    return task_db(stream->task, kept->db) == DB_NONE ||
-           !command_is_queueable(info, bytes, &command);
+    *kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
+    return task_db(stream->task, kept->db) != DB_NONE &&
+           command_is_queueable(info, bytes, &command);
 }
 
+static bool queue_begin(struct stream *stream, const struct transaction_place *place, uint32_t db)
+{
+    struct router *router = stream->router;
+    return router_unit_begin(router, place->lane, db) &&
+           (router_has_groups(router) || unit_command(stream,
+                                                      place->lane,
+                                                      ROUTER_MULTI,
+                                                      sizeof(ROUTER_MULTI) - 1,
+                                                      place->slot,
+                                                      OP_MULTI));
+}
+
+/* As one unit; where batches are groups already, without MULTI and EXEC of its own. */
 static bool transaction_queue(struct stream *stream, const struct transaction_place *place)
 {
-    static const char multi[] = "*1\r\n$5\r\nMULTI\r\n";
-    static const char exec[] = "*1\r\n$4\r\nEXEC\r\n";
     struct transaction *transaction = &stream->transaction;
     struct router *router = stream->router;
     uint32_t lane = place->lane;
     bool is_begun = false;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
-        if (is_left_out(stream, kept)) {
+        enum op_kind kind;
+        if (!queued_kind(stream, kept, &kind)) {
             counter_add(&stream->dropped, 1);
             continue;
         }
         uint32_t db = task_db(stream->task, kept->db);
-        if (!is_begun &&
-            (!router_unit_begin(router, lane, db) ||
-             !unit_command(stream, lane, multi, sizeof(multi) - 1, place->slot, OP_MULTI))) {
+        if (!is_begun && !queue_begin(stream, place, db)) {
             return false;
         }
         is_begun = true;
         struct op select = live_op(stream, SLOT_NONE);
-        select.kind = OP_QUEUED;
         if (!router_unit_db(router, lane, db, select) ||
             !unit_command(
-                stream, lane, transaction->bytes + kept->pos, kept->size, place->slot, OP_QUEUED)) {
+                stream, lane, transaction->bytes + kept->pos, kept->size, place->slot, kind)) {
             return false;
         }
     }
-    if (!unit_command(stream, lane, exec, sizeof(exec) - 1, place->slot, OP_EXEC)) {
+    ASSERT(is_begun);
+    if (!router_has_groups(router) &&
+        !unit_command(stream, lane, ROUTER_EXEC, sizeof(ROUTER_EXEC) - 1, place->slot, OP_EXEC)) {
         return false;
     }
     router_unit_end(router, lane);

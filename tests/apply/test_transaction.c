@@ -294,9 +294,9 @@ static void test_exec_error(void **state)
     rig_command(rig, 0, "EXEC");
     const struct syn_err *err = rig_failure(rig);
     assert_int_equal(err->code, SYN_CODE_DESTINATION_REPLY);
-    assert_non_null(strstr(err->msg, "EXEC (its command 2)"));
+    assert_non_null(strstr(err->msg, "refused INCR"));
     assert_non_null(strstr(err->msg, "WRONGTYPE"));
-    assert_non_null(strstr(err->msg, "offset 593)"));
+    assert_non_null(strstr(err->msg, "offset 593"));
     assert_null(strstr(err->msg, "secretkey"));
     rig_free(rig);
 }
