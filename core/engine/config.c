@@ -298,6 +298,9 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     out->connect_timeout_ms = (uint64_t)number_of(from, OPTION_CONNECT_TIMEOUT);
     out->silence_timeout_ms = (uint64_t)number_of(from, OPTION_SILENCE_TIMEOUT);
     out->retry_ms = (uint64_t)number_of(from, OPTION_RETRY_CONNECTION);
+    out->retry_other_ms = (uint64_t)number_of(from, OPTION_RETRY_OTHER);
+    out->is_restart = number_of(from, OPTION_RESTART) != 0;
+    out->has_positions = number_of(from, OPTION_POSITIONS) == 0 && out->mode != SYNC_SNAPSHOT_ONLY;
     out->drain_timeout_ms = (uint64_t)number_of(from, OPTION_DRAIN_TIMEOUT);
     out->verify_rounds = (uint64_t)number_of(from, OPTION_ROUNDS);
     out->verify_interval_ms = (uint64_t)number_of(from, OPTION_INTERVAL);
@@ -312,11 +315,11 @@ bool config_build(const struct syn_config *from, struct config *out, struct syn_
         return ERR(err, SYN_CODE_MEMORY, "no memory to check the configuration");
     }
     memset(out, 0, sizeof(*out));
+    bool ok = mode_build(from, out, err);
     numbers_build(from, out);
-    bool ok = mode_build(from, out, err) && side_build(from, &source_options, &uris[0], err) &&
-              side_build(from, &destination_options, &uris[1], err) &&
-              db_rules_build(from, &uris[0], out, err) &&
-              db_destination_build(from, &uris[1], out, err);
+    ok = ok && side_build(from, &source_options, &uris[0], err) &&
+         side_build(from, &destination_options, &uris[1], err) &&
+         db_rules_build(from, &uris[0], out, err) && db_destination_build(from, &uris[1], out, err);
     if (ok) {
         out->source = uris[0].side;
         out->destination = uris[1].side;

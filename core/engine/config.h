@@ -39,6 +39,8 @@ struct config {
     enum nonempty_policy on_nonempty;
     enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
     bool prefer_replica;
+    bool is_restart;    /* positions of an earlier run are not continued */
+    bool has_positions; /* positions are kept                            */
     /* db_map[n]: destination database of source database n, or CONFIG_DB_NONE: not selected.
      * Without db and db-map options every n maps to itself, also beyond the table (has_db_rules
      * false). */
@@ -52,6 +54,7 @@ struct config {
     uint64_t connect_timeout_ms;
     uint64_t silence_timeout_ms;
     uint64_t retry_ms; /* retry-connection: how long a lost source connection is tried again */
+    uint64_t retry_other_ms; /* how long a destination that refuses for now is tried again */
     uint64_t drain_timeout_ms;
     /* verify */
     enum verify_mode verify;

@@ -22,6 +22,7 @@
 #include "apply/topology.h"
 #include "core/engine/config.h"
 #include "core/engine/precheck.h"
+#include "core/engine/resume.h"
 #include "core/engine/syn.h"
 
 /* One reading of a source: when, and how far it was. */
@@ -48,6 +49,30 @@ struct watch {
     enum syn_phase phase_seen;
 };
 
+/* What a pipeline had counted when it was taken down, because the destination had failed. */
+struct carried {
+    uint64_t commands;
+    uint64_t dropped;
+    uint64_t values_rewritten;
+    uint64_t values_degraded;
+    uint64_t values_skipped;
+    uint64_t transactions_split;
+    uint64_t left_out;
+    uint64_t keys_refetched;
+    uint64_t bytes_received;
+    uint64_t bytes_sent;
+    uint64_t operations;
+    uint64_t keys;
+    uint32_t restarts;
+};
+
+/* Up to where a stream was acknowledged when an operation was refused. */
+struct acked {
+    bool is_live;
+    uint64_t offset;
+    uint32_t db;
+};
+
 enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
 
 struct syn_engine {
@@ -58,6 +83,12 @@ struct syn_engine {
     struct topology source;
     struct topology destination;
     bool destination_was_empty;
+
+    struct position_plan positions; /* mode POSITION_OFF: none are kept */
+    struct resume resume;
+    char instance[POSITION_INSTANCE_SIZE +
+                  1]; /* of this engine, through all its pipelines; "": none */
+    bool is_restart;  /* positions are not continued */
 
     struct failure failure;
     struct waker control_waker;
@@ -83,6 +114,15 @@ struct syn_engine {
     bool has_control;
     bool has_monitor;
 
+    /* Held by control while the pipeline is taken down or put up, and by who looks at it. */
+    pthread_mutex_t build_lock;
+    bool is_built;          /* under build_lock */
+    struct carried carried; /* under build_lock: counts of pipelines that were taken down */
+    uint64_t trouble_ms;    /* control's own: since when the destination fails; 0: it does not */
+    uint32_t retries;       /* control's own: in a row                                       */
+    struct acked *acked;    /* control's own: by stream, after a refusal; NULL: none */
+    uint32_t acked_count;
+
     pthread_mutex_t lock; /* samples, is_ended and result */
     pthread_cond_t ended; /* is_ended changed                        */
     bool is_ended;
@@ -105,6 +145,31 @@ MUST_CHECK bool engine_start_threads(struct syn_engine *engine, struct syn_err *
 /* Joins whatever was started, at once. */
 void engine_stop_threads(struct syn_engine *engine);
 void engine_demolish(struct syn_engine *engine);
+
+/* ---- engine_positions.c ---- */
+/* After the route is made: names the lanes' hashes, fences earlier runs, reads where to go on. */
+MUST_CHECK bool engine_positions_plan(struct syn_engine *engine, struct syn_err *err);
+void engine_positions_free(struct syn_engine *engine);
+/* Names a lane's connection, and makes sure that the fields are still ours. */
+MUST_CHECK bool engine_positions_claim(struct syn_engine *engine,
+                                       uint32_t lane,
+                                       struct control *control,
+                                       struct syn_err *err);
+void engine_positions_feed(const struct syn_engine *engine,
+                           uint32_t i,
+                           struct feed_options *options);
+MUST_CHECK bool engine_positions_stream(struct syn_engine *engine, uint32_t i, struct syn_err *err);
+/* Events about what goes on where. */
+void engine_positions_tell(struct syn_engine *engine);
+
+/* ---- engine_retry.c ---- */
+/* Whether the task may go on from its positions after this error. */
+bool engine_may_retry(const struct syn_engine *engine, const struct syn_err *err);
+/* Takes the pipeline down and puts it up again, trying as long as the configuration says. False:
+ * given up, with the last error; or a stop was asked for (SYN_CODE_STOPPED). */
+MUST_CHECK bool engine_retry(struct syn_engine *engine, struct syn_err *err);
+/* The counts of this pipeline are added to those before. */
+void engine_carry(struct syn_engine *engine);
 
 /* ---- engine_control.c ---- */
 void *engine_control_main(void *arg);

@@ -171,6 +171,7 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_set_pxat = topology_has_set_pxat(&engine->destination);
     task->has_functions = topology_has_functions(&engine->destination);
     task->stream_count = engine->stream_count;
+    task->source_is_cluster = engine->source.is_cluster;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
     rewrite_target_fill(
         &task->rewrite, engine->destination.version_min, engine->destination.is_valkey);
@@ -235,14 +236,8 @@ static bool build_lane(struct syn_engine *engine,
                       err)) {
         return false;
     }
-    /* Only a help for people who look at CLIENT LIST there: an old proxy may refuse it. */
-    struct syn_err ignored;
-    redisReply *reply = control_ask(&control, &ignored, "CLIENT SETNAME syncline-lane");
-    if (reply != NULL) {
-        freeReplyObject(reply);
-    }
-    if (control.context == NULL) {
-        *err = ignored;
+    if (!engine_positions_claim(engine, i, &control, err)) {
+        control_close(&control);
         return false;
     }
     bool is_made = lane_init(&engine->lanes[i],
@@ -285,13 +280,16 @@ static bool build_routers(struct syn_engine *engine, const struct plan *plan, st
         for (uint32_t i = 0; i < engine->lane_count; i++) {
             ports[i] = &engine->lanes[i].ports[d];
         }
-        is_made = router_init(&engine->decoders[d].router,
+        struct router *router = &engine->decoders[d].router;
+        is_made = router_init(router,
                               &engine->route,
                               ports,
                               &plan->router,
                               &engine->decoders[d].waker,
                               &engine->task.abort,
-                              err);
+                              err) &&
+                  (engine->positions.mode == POSITION_OFF ||
+                   router_set_positions(router, &engine->positions, engine->stream_count, err));
     }
     mem_free(MEM_ENGINE, ports);
     return is_made;
@@ -312,6 +310,7 @@ static bool build_streams(struct syn_engine *engine, const struct plan *plan, st
             .silence_timeout_ms = (uint32_t)config->silence_timeout_ms,
             .retry_ms = config->retry_ms,
         };
+        engine_positions_feed(engine, i, &options);
         engine->watches[i].keys_total = engine->source.shards[i].server.key_count;
         if (!feed_init(&engine->feeds[i], &options, &decoder->waker, err) ||
             !stream_init(&engine->streams[i],
@@ -319,7 +318,8 @@ static bool build_streams(struct syn_engine *engine, const struct plan *plan, st
                          &engine->task,
                          &engine->feeds[i],
                          &decoder->router,
-                         err)) {
+                         err) ||
+            !engine_positions_stream(engine, i, err)) {
             return false;
         }
     }
@@ -334,6 +334,9 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     task_make(engine, &plan);
+    if (!engine_positions_plan(engine, err)) {
+        return false;
+    }
     for (uint32_t i = 0; i < engine->decoder_count; i++) {
         if (!decoder_init(&engine->decoders[i], i, &engine->task, err)) {
             return false;
@@ -431,6 +434,7 @@ void engine_demolish(struct syn_engine *engine)
         lane_deinit(&engine->lanes[i]);
     }
     mem_free(MEM_ENGINE, engine->route.shard_lane);
+    engine->route.shard_lane = NULL;
     void *parts[] = {engine->feeds,
                      engine->streams,
                      engine->watches,
@@ -442,4 +446,13 @@ void engine_demolish(struct syn_engine *engine)
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mem_free(MEM_ENGINE, parts[i]);
     }
+    engine->feeds = NULL;
+    engine->streams = NULL;
+    engine->watches = NULL;
+    engine->decoders = NULL;
+    engine->readers = NULL;
+    engine->appliers = NULL;
+    engine->lanes = NULL;
+    engine->lists = NULL;
+    engine_positions_free(engine);
 }

@@ -172,6 +172,19 @@ stream_is_over(struct syn_engine *engine, uint32_t i, bool *is_over, struct syn_
 
 /* ---- the watch ---- */
 
+/* After a retry something new is acknowledged: the destination is well again. */
+static void engine_recovered(struct syn_engine *engine)
+{
+    uint64_t acked = 0;
+    for (uint32_t i = 0; i < engine->lane_count && engine->trouble_ms != 0; i++) {
+        acked += atomic_load_relaxed(&engine->lanes[i].ops_acked);
+    }
+    if (acked > 0) {
+        engine->trouble_ms = 0;
+        engine->retries = 0;
+    }
+}
+
 static bool watch_feeds(struct syn_engine *engine, struct syn_err *err)
 {
     for (uint32_t i = 0; i < engine->stream_count; i++) {
@@ -192,6 +205,9 @@ static void watch_phase(struct syn_engine *engine)
     }
     if (is_live && atomic_load_relaxed(&engine->snapshot_ended_ms) == 0) {
         atomic_store_release(&engine->snapshot_ended_ms, clock_monotonic_ms());
+    }
+    if (is_live) {
+        engine_recovered(engine);
     }
     bool is_paused = atomic_load_acquire(&engine->pause_wanted);
     bool was_paused = atomic_load_relaxed(&engine->task.paused);
@@ -353,6 +369,22 @@ static bool drain(struct syn_engine *engine, struct syn_err *err)
     return drain_wait(engine, decoders_are_drained, deadline_ms, err);
 }
 
+/* SYNC_ONCE is over: nothing will be continued. What cannot be removed is only told. */
+static void forget_positions(struct syn_engine *engine)
+{
+    struct syn_err err;
+    if (engine->config.mode == SYNC_ONCE && engine->config.has_positions &&
+        !resume_forget(&engine->config, &engine->source, &engine->destination, &err)) {
+        engine_event(engine,
+                     SYN_EVENT_WARNING,
+                     -1,
+                     SYN_PHASE_DRAINING,
+                     err.code,
+                     "the positions (keys syncline:… at the destination) stay: %s",
+                     err.msg);
+    }
+}
+
 static void finish(struct syn_engine *engine, const struct syn_err *err)
 {
     engine_stop_threads(engine);
@@ -360,6 +392,9 @@ static void finish(struct syn_engine *engine, const struct syn_err *err)
     if (engine->has_monitor) {
         pthread_join(engine->monitor, NULL);
         engine->has_monitor = false;
+    }
+    if (err->code == SYN_CODE_OK) {
+        forget_positions(engine);
     }
     atomic_store_release(&engine->ended_ms, clock_monotonic_ms());
     bool is_failed = err->code != SYN_CODE_OK && err->code != SYN_CODE_STOPPED;
@@ -382,9 +417,13 @@ void *engine_control_main(void *arg)
     bool is_over = false;
     bool is_good = true;
     engine_event(engine, SYN_EVENT_PHASE, -1, SYN_PHASE_SNAPSHOT, SYN_CODE_OK, "snapshot");
+    engine_positions_tell(engine);
     while (is_good && !is_over && atomic_load_acquire(&engine->stop_request) == STOP_NONE) {
         control_sleep(engine);
         is_good = watch_once(engine, &is_over, &err);
+        if (!is_good && engine_may_retry(engine, &err)) {
+            is_good = engine_retry(engine, &err);
+        }
     }
     if (is_good && atomic_load_acquire(&engine->stop_request) == STOP_NOW) {
         ERR(&err, SYN_CODE_STOPPED, "stopped before everything that was received was written");

@@ -83,12 +83,51 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
         status->values_degraded += atomic_load_relaxed(&engine->streams[i].values_degraded);
         status->values_skipped += atomic_load_relaxed(&engine->streams[i].values_skipped);
         status->transactions_split += atomic_load_relaxed(&engine->streams[i].transactions_split);
+        status->commands_left_out += atomic_load_relaxed(&engine->streams[i].left_out);
+        status->keys_refetched += atomic_load_relaxed(&engine->streams[i].keys_refetched);
     }
     for (uint32_t i = 0; i < engine->lane_count; i++) {
         status->bytes_sent += atomic_load_relaxed(&engine->lanes[i].bytes_sent);
         status->operations += atomic_load_relaxed(&engine->lanes[i].ops_acked);
         status->keys += atomic_load_relaxed(&engine->lanes[i].keys_acked);
     }
+}
+
+/* What pipelines before this one had counted. */
+static void status_carried(const struct carried *carried, struct syn_status *status)
+{
+    status->commands += carried->commands;
+    status->dropped += carried->dropped;
+    status->values_rewritten += carried->values_rewritten;
+    status->values_degraded += carried->values_degraded;
+    status->values_skipped += carried->values_skipped;
+    status->transactions_split += carried->transactions_split;
+    status->commands_left_out += carried->left_out;
+    status->keys_refetched += carried->keys_refetched;
+    status->bytes_received += carried->bytes_received;
+    status->bytes_sent += carried->bytes_sent;
+    status->operations += carried->operations;
+    status->keys += carried->keys;
+    status->restarts = carried->restarts;
+}
+
+/* Under build_lock. False: no memory. */
+static bool status_streams(struct syn_engine *engine, uint64_t now_ms, struct syn_status *status)
+{
+    status->io = engine->io_name;
+    if (!engine->is_built) {
+        return true;
+    }
+    status->streams = mem_calloc(MEM_ENGINE, engine->stream_count * sizeof(*status->streams));
+    if (status->streams == NULL) {
+        return false;
+    }
+    status->stream_count = engine->stream_count;
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        stream_status(engine, i, now_ms, &status->streams[i]);
+    }
+    status_sum(engine, status);
+    return true;
 }
 
 struct syn_status *syn_engine_status(struct syn_engine *engine, struct syn_err *err)
@@ -108,23 +147,20 @@ struct syn_status *syn_engine_status(struct syn_engine *engine, struct syn_err *
     if (started_ms == 0) {
         return status; /* nothing is built yet */
     }
-    status->io = engine->io_name;
     uint64_t ended_ms = atomic_load_acquire(&engine->ended_ms);
     uint64_t now_ms = ended_ms != 0 ? ended_ms : clock_monotonic_ms();
     uint64_t live_ms = atomic_load_acquire(&engine->snapshot_ended_ms);
     status->elapsed_ms = now_ms - started_ms;
     status->snapshot_ms = (live_ms != 0 ? live_ms : now_ms) - started_ms;
-    status->streams = mem_calloc(MEM_ENGINE, engine->stream_count * sizeof(*status->streams));
-    if (status->streams == NULL) {
+    pthread_mutex_lock(&engine->build_lock);
+    bool is_filled = status_streams(engine, now_ms, status);
+    status_carried(&engine->carried, status);
+    pthread_mutex_unlock(&engine->build_lock);
+    if (!is_filled) {
         mem_free(MEM_ENGINE, status);
         ERR(err, SYN_CODE_MEMORY, "out of memory for a status");
         return NULL;
     }
-    status->stream_count = engine->stream_count;
-    for (uint32_t i = 0; i < engine->stream_count; i++) {
-        stream_status(engine, i, now_ms, &status->streams[i]);
-    }
-    status_sum(engine, status);
     return status;
 }
 

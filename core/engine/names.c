@@ -114,6 +114,8 @@ const char *syn_phase_name(enum syn_phase phase)
         return "done";
     case SYN_PHASE_FAILED:
         return "failed";
+    case SYN_PHASE_RETRYING:
+        return "retrying";
     }
     return "unknown";
 }

@@ -105,6 +105,21 @@ static const struct syn_option table[] = {
                                        "write it without that, or leave the key out.",
                                .choices = "stop|degrade|skip",
                                .kind = SYN_OPTION_CHOICE},
+    [OPTION_RESTART] = {.name = "restart",
+                        .env = "SYNCLINE_RESTART",
+                        .default_text = "false",
+                        .help = "Begin with a new full copy, where an earlier run of the same "
+                                "task would be continued.",
+                        .kind = SYN_OPTION_FLAG},
+    [OPTION_POSITIONS] = {.name = "positions",
+                          .env = "SYNCLINE_POSITIONS",
+                          .value_name = "on|off",
+                          .default_text = "on",
+                          .help = "Keep at the destination, in keys named syncline:…, how far each "
+                                  "stream has been applied, so that a run that was ended by "
+                                  "anything is continued exactly there.",
+                          .choices = "on|off",
+                          .kind = SYN_OPTION_CHOICE},
     [OPTION_DB] = {.name = "db",
                    .env = "SYNCLINE_DB",
                    .value_name = "LIST",
@@ -180,6 +195,15 @@ static const struct syn_option table[] = {
                                          "task fails; 0: not at all.",
                                  .kind = SYN_OPTION_DURATION,
                                  .max = 10000 * HOUR},
+    [OPTION_RETRY_OTHER] = {.name = "retry-other",
+                            .env = "SYNCLINE_RETRY_OTHER",
+                            .value_name = "TIME",
+                            .default_text = "10m",
+                            .help = "How long a destination that is reachable but refuses for now "
+                                    "(out of memory, loading, failing over, slots moving) is tried "
+                                    "again before the task fails; 0: not at all.",
+                            .kind = SYN_OPTION_DURATION,
+                            .max = 10000 * HOUR},
     [OPTION_DRAIN_TIMEOUT] = {.name = "drain-timeout",
                               .env = "SYNCLINE_DRAIN_TIMEOUT",
                               .value_name = "TIME",

@@ -270,10 +270,31 @@ static bool source_check(const struct config *config, struct topology *source, s
     return true;
 }
 
+/* What an earlier run of this task wrote may be there. */
+static bool earlier_check(const struct config *config,
+                          const struct topology *source,
+                          const struct topology *destination,
+                          bool is_again,
+                          bool *was_empty,
+                          struct resume *resume,
+                          struct syn_err *err)
+{
+    if (config->has_positions && !resume_look(resume, config, source, destination, err)) {
+        return false;
+    }
+    if (is_again || resume_is_ours(resume)) {
+        *was_empty = resume_was_empty(resume);
+        return true;
+    }
+    return empty_check(config, destination, was_empty, err);
+}
+
 static bool destination_check(const struct config *config,
                               const struct topology *source,
                               struct topology *destination,
+                              bool is_again,
                               bool *was_empty,
+                              struct resume *resume,
                               struct syn_err *err)
 {
     if (!topology_discover(destination,
@@ -286,9 +307,10 @@ static bool destination_check(const struct config *config,
         return false;
     }
     if (!both_sides_check(source, destination, err) ||
-        !empty_check(config, destination, was_empty, err) ||
+        !earlier_check(config, source, destination, is_again, was_empty, resume, err) ||
         !databases_check(config, source, destination, err) ||
         !precheck_destination_account(config, destination, err)) {
+        resume_deinit(resume);
         topology_deinit(destination);
         return false;
     }
@@ -298,15 +320,19 @@ static bool destination_check(const struct config *config,
 bool precheck_run(const struct config *config,
                   struct topology *source,
                   struct topology *destination,
+                  bool is_again,
                   bool *destination_was_empty,
+                  struct resume *resume,
                   struct syn_err *err)
 {
+    *resume = (struct resume){0};
     ASSERT(config->source.host_count > 0);
     ASSERT(config->destination.host_count > 0);
     if (!source_check(config, source, err)) {
         return false;
     }
-    if (!destination_check(config, source, destination, destination_was_empty, err)) {
+    if (!destination_check(
+            config, source, destination, is_again, destination_was_empty, resume, err)) {
         topology_deinit(source);
         return false;
     }

@@ -122,6 +122,7 @@ enum syn_phase {
     SYN_PHASE_DRAINING, /* stopping: what was received is written                             */
     SYN_PHASE_DONE,     /* ended as asked                                                     */
     SYN_PHASE_FAILED,   /* ended by an error: syn_engine_wait gives it                        */
+    SYN_PHASE_RETRYING, /* the destination failed; the copy goes on from its positions        */
 };
 SYN_API const char *syn_phase_name(enum syn_phase phase);
 
@@ -170,6 +171,9 @@ struct syn_status {
     uint64_t values_degraded;    /* …without what the destination cannot represent         */
     uint64_t values_skipped;     /* …left out                                              */
     uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
+    uint64_t commands_left_out;  /* after an interruption: they were at the destination already */
+    uint64_t keys_refetched; /* …keys read again at the source, their state being uncertain  */
+    uint32_t restarts;       /* the pipeline was put up again after the destination failed  */
     uint64_t lag_bytes;
     int64_t lag_ms;        /* the largest of the streams; -1: not known              */
     uint64_t memory_bytes; /* held in chunks, batches and tables                     */

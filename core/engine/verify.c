@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "apply/position.h"
 #include "core/engine/verify_private.h"
 
 #define PROGRESS_EVERY_MS 200
@@ -150,10 +151,14 @@ static bool scan_reply(struct verify *verify,
     for (size_t first = 0; first < keys->elements; first += VERIFY_BATCH_KEYS) {
         size_t count = keys->elements - first;
         count = count < VERIFY_BATCH_KEYS ? count : VERIFY_BATCH_KEYS;
+        uint32_t taken = 0;
         for (size_t i = 0; i < count; i++) {
             const redisReply *key = keys->element[first + i];
-            verify->keys[i] = (struct verify_key){key->str, key->len};
+            if (!position_is_key(key->str, key->len)) { /* ours, not the user's */
+                verify->keys[taken++] = (struct verify_key){key->str, key->len};
+            }
         }
+        count = taken;
         *counter += count;
         if (!done(verify, db, (uint32_t)count, err) || !progress(verify, false, err)) {
             return false;

@@ -23,4 +23,11 @@ uint64_t dataset_key_count(struct test_client *client);
 uint64_t
 dataset_compare(struct test_client *left, struct test_client *right, const char *ignored_prefix);
 
+/* A key in which the program keeps its positions: part of no data set. */
+static inline bool dataset_is_position(const char *key, size_t size)
+{
+    return size >= 14 && (memcmp(key, "syncline:dirty", 14) == 0 ||
+                          (size >= 17 && memcmp(key, "syncline:position", 17) == 0));
+}
+
 #endif

@@ -36,7 +36,7 @@ static const struct command table[] = {
                 "unprintable bytes escaped, and what was seen. Nothing is written to either side. "
                 "Exit status 0: equal, 6: different.",
      .options_without = "once snapshot-only on-nonempty on-unsupported io readers decoders lanes "
-                        "silence-timeout retry-connection drain-timeout prefer-replica",
+                        "silence-timeout retry-connection retry-other drain-timeout prefer-replica",
      .run = cli_verify},
     {.name = "rdb",
      .arguments = "[OPTIONS] FILE",

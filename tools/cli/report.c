@@ -122,6 +122,9 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "values_rewritten", status->values_rewritten);
     event_set_number(out, "values_degraded", status->values_degraded);
     event_set_number(out, "values_skipped", status->values_skipped);
+    event_set_number(out, "commands_left_out", status->commands_left_out);
+    event_set_number(out, "keys_refetched", status->keys_refetched);
+    event_set_number(out, "restarts", status->restarts);
     set_lag(out, status->lag_bytes, status->lag_ms);
     event_set_number(out, "memory_bytes", status->memory_bytes);
     event_set_number(out, "memory_limit_bytes", status->memory_limit_bytes);
@@ -237,6 +240,16 @@ void report_table(const struct phase_times *times,
                  "represent them",
                  (unsigned long long)status->values_degraded,
                  (unsigned long long)status->values_skipped);
+    }
+    if (status->restarts > 0) {
+        text_add(out,
+                 "; went on %u times after the destination had failed",
+                 status->restarts);
+    }
+    if (status->keys_refetched > 0) {
+        text_add(out,
+                 "; %llu keys were read again at the source after an interruption",
+                 (unsigned long long)status->keys_refetched);
     }
     if (status->transactions_split > 0) {
         text_add(out,
