@@ -684,9 +684,7 @@ static void test_files_and_feeds_that_fail(void **state)
     assert_string_equal(err.msg, "/: cannot read the file: Is a directory");
     assert_false(syn_rdb_read_file("/dev/null", NULL, &all, &seen, &result, &err));
     assert_int_equal(err.code, SYN_CODE_SOURCE_DATA);
-    assert_string_equal(err.msg,
-                        "/dev/null: RDB byte 0: the data ends here, inside the header that begins "
-                        "at byte 0");
+    assert_string_equal(err.msg, "/dev/null: RDB byte 0: the data ends here, inside the header");
 
     struct steps steps = {.bytes = hand_made, .size = HAND_MADE_SIZE, .step = 5, .fails_at = 40};
     seen = (struct seen){0};
@@ -702,6 +700,74 @@ static void test_files_and_feeds_that_fail(void **state)
         syn_rdb_read_memory(hand_made, HAND_MADE_SIZE, &options, &all, &seen, &result, &err));
     assert_int_equal(err.code, SYN_CODE_USAGE);
     assert_string_equal(err.msg, "item_bytes_max is 10; at least 4096");
+}
+
+/* A snapshot of one key of this type, without a checksum. */
+static size_t one_value(uint8_t *to, uint8_t type, const void *value, size_t size)
+{
+    memcpy(to, "REDIS0012", 9);
+    to[9] = type;
+    memcpy(to + 10, "\x01k", 2);
+    memcpy(to + 12, value, size);
+    memcpy(to + 12 + size, "\xff\0\0\0\0\0\0\0\0", 9);
+    return 12 + size + 9;
+}
+
+/* Broken or cut values, at every depth: where the feed cuts must decide neither whether they are
+ * refused, nor what is said of them. */
+static void check_outcome(const uint8_t *bytes, size_t size)
+{
+    for (unsigned depth = 0; depth < 3; depth++) {
+        struct syn_rdb_options options = {.depth = (enum syn_rdb_depth)depth};
+        struct syn_rdb_result result;
+        struct syn_err whole_err;
+        struct seen whole = {0};
+        bool whole_ok =
+            syn_rdb_read_memory(bytes, size, &options, &all, &whole, &result, &whole_err);
+        for (size_t step = 1; step < size; step++) {
+            struct seen cut = {0};
+            struct syn_err err;
+            bool ok = read_steps(bytes, size, step, &options, &cut, &result, &err);
+            if (ok != whole_ok || (!ok && strcmp(err.msg, whole_err.msg) != 0)) {
+                fail_msg("depth %u, steps of %zu: %s, not %s",
+                         depth,
+                         step,
+                         ok ? "read" : err.msg,
+                         whole_ok ? "read" : whole_err.msg);
+            }
+            assert_int_equal(cut.counts, whole.counts);
+        }
+    }
+}
+
+static void test_cuts_do_not_decide(void **state)
+{
+    (void)state;
+    /* Two fields, the first with an expiry that is none; a set's listpack with a wrong back length;
+     * a list whose second node is no listpack. */
+    static const uint8_t hash[] = "\0\0\0\0\0\0\0\x10\x02\x05\x01"
+                                  "f\x01v\x00\x01g\x01w";
+    static const uint8_t set[] = "\x0e\x0e\0\0\0\x02\0\x81"
+                                 "a\x02\x81"
+                                 "b\x03\xff\xff";
+    static const uint8_t list[] = "\x02\x02\x0a\x0a\0\0\0\x01\0\x81"
+                                  "a\x02\xff\x02\x0a\x0a\0\0\0\x01\0\x81"
+                                  "a\x05\xff";
+    uint8_t bytes[100];
+    size_t size = one_value(bytes, 24, hash, sizeof(hash) - 1);
+    check_outcome(bytes, size);
+    check_outcome(bytes, size - 15);
+    size = one_value(bytes, 20, set, sizeof(set) - 1);
+    check_outcome(bytes, size);
+    check_outcome(bytes, size - 12);
+    size = one_value(bytes, 18, list, sizeof(list) - 1);
+    check_outcome(bytes, size);
+    check_outcome(bytes, size - 12);
+    struct syn_err err;
+    assert_false(syn_rdb_read_memory(bytes, size - 12, NULL, &all, &(struct seen){0}, NULL, &err));
+    assert_string_equal(err.msg,
+                        "RDB byte 34: the data ends here, inside a value of type 18 (list "
+                        "(listpack nodes)) that begins at byte 12");
 }
 
 static void test_bytes_behind_the_end(void **state)
@@ -784,6 +850,7 @@ int main(void)
         cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_unknown_things),
         cmocka_unit_test(test_files_and_feeds_that_fail),
+        cmocka_unit_test(test_cuts_do_not_decide),
         cmocka_unit_test(test_bytes_behind_the_end),
         cmocka_unit_test(test_item_bound),
         cmocka_unit_test(test_allocation_failures),
