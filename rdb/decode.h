@@ -22,7 +22,8 @@
  *
  * Checked inside blobs: sizes, the end mark, the count, every entry's encoding, back lengths of
  * listpacks (both families: see listpack.c), previous lengths and tail of ziplists, the order of
- * intsets, odd numbers of items in pairs, scores that are no numbers, the frame of stream entries.
+ * intsets, odd numbers of items in pairs, scores that are no numbers, the frame of stream entries
+ * and the order of their ids.
  * Not checked, since it would take memory in proportion to the value: duplicate members or fields,
  * whether what a consumer has pending is pending in its group.
  */
