@@ -811,30 +811,53 @@ static void test_item_bound(void **state)
     free(bytes);
 }
 
-static void test_allocation_failures(void **state)
+/* A reading with the n-th allocation failing; true when there are fewer. */
+static bool read_failing(const uint8_t *bytes,
+                         size_t size,
+                         const struct syn_rdb_options *options,
+                         size_t step,
+                         uint64_t n,
+                         bool is_once)
 {
-    (void)state; /* Every allocation fails once: a clean error, nothing left behind. */
-    size_t size;
-    uint8_t *bytes = load("redis-7.4.1", &size);
     uint64_t before = mem_live_bytes(MEM_ENGINE) + mem_live_bytes(MEM_RDB);
-    unsigned failures = 0;
-    for (uint64_t n = 1;; n++) {
-        struct seen seen = {0};
-        struct syn_rdb_result result;
-        struct syn_err err;
-        mem_fail_at(n);
-        bool ok = read_steps(bytes, size, 4099, &elements_wanted, &seen, &result, &err);
-        mem_fail_at(0);
-        assert_int_equal(mem_live_bytes(MEM_ENGINE) + mem_live_bytes(MEM_RDB), before);
-        if (ok) {
-            assert_int_equal(seen.keys, 221);
-            break;
-        }
+    struct seen seen = {0};
+    struct syn_rdb_result result;
+    struct syn_err err;
+    (is_once ? mem_fail_once_at : mem_fail_at)(n);
+    bool ok = step == 0 ? syn_rdb_read_memory(bytes, size, options, &all, &seen, &result, &err)
+                        : read_steps(bytes, size, step, options, &seen, &result, &err);
+    bool has_failed = mem_call_count() >= n;
+    mem_fail_at(0);
+    assert_int_equal(mem_live_bytes(MEM_ENGINE) + mem_live_bytes(MEM_RDB), before);
+    assert_int_equal(ok, !has_failed);
+    if (ok) {
+        assert_int_equal(seen.keys, 221);
+    } else {
         assert_int_equal(err.code, SYN_CODE_MEMORY);
         assert_int_equal(syn_code_exit_status(err.code), SYN_EXIT_INTERNAL);
-        failures++;
     }
-    assert_true(failures >= 4);
+    return ok;
+}
+
+static void test_allocation_failures(void **state)
+{
+    (void)state; /* Every allocation fails: a clean error, nothing left behind. */
+    size_t size;
+    uint8_t *bytes = load("redis-7.4.1", &size);
+    unsigned failures = 0;
+    for (unsigned depth = 0; depth < 3; depth++) {
+        struct syn_rdb_options options = {.depth = (enum syn_rdb_depth)depth};
+        for (unsigned is_once = 0; is_once < 2; is_once++) {
+            for (size_t step = 0; step <= 4099; step += 4099) {
+                uint64_t n = 1;
+                while (!read_failing(bytes, size, &options, step, n, is_once != 0)) {
+                    n++;
+                }
+                failures += (unsigned)n - 1;
+            }
+        }
+    }
+    assert_true(failures >= 40);
     free(bytes);
 }
 
