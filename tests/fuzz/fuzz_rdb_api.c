@@ -28,7 +28,8 @@ struct watch {
     uint64_t digest;
     uint64_t keys;
     uint64_t key_ends;
-    uint64_t position; /* of the next piece of text */
+    uint64_t value;    /* where the value under way begins      */
+    uint64_t position; /* of the next piece of its text         */
     uint64_t live_max;
     bool has_stopped;
 };
@@ -95,7 +96,6 @@ static enum syn_rdb_flow on_key(void *arg, const struct syn_rdb_key *key)
     ASSERT(key->expire_ms >= -1 && key->expire_ms != 0);
     ASSERT(strcmp(key->type, "unknown") != 0);
     watch->keys++;
-    watch->position = 0;
     fold(watch, key->db);
     fold_text(watch, key->name);
     fold(watch, key->rdb_type);
@@ -108,9 +108,14 @@ static enum syn_rdb_flow on_key(void *arg, const struct syn_rdb_key *key)
 
 /* Pieces are as the feed cut them, and of a broken text more or fewer come before the error: none
  * of them is a call to answer. */
-static enum syn_rdb_flow on_piece(struct watch *watch, const struct syn_rdb_element *element)
+static enum syn_rdb_flow
+on_piece(struct watch *watch, const struct syn_rdb_key *key, const struct syn_rdb_element *element)
 {
     ASSERT(element->text.bytes != NULL);
+    if (key->offset != watch->value) {
+        watch->value = key->offset;
+        watch->position = 0;
+    }
     ASSERT(element->position == watch->position);
     watch->position += element->text.size;
     watch->digest = crc64_update(watch->digest, element->text.bytes, element->text.size);
@@ -125,7 +130,7 @@ on_element(void *arg, const struct syn_rdb_key *key, const struct syn_rdb_elemen
     ASSERT(key->name.bytes != NULL);
     ASSERT(syn_rdb_element_name(element->kind) != NULL);
     if (element->kind == SYN_RDB_ELEMENT_STRING || element->kind == SYN_RDB_ELEMENT_MODULE) {
-        return on_piece(watch, element);
+        return on_piece(watch, key, element);
     }
     uint64_t score;
     memcpy(&score, &element->score, sizeof(score));
@@ -151,7 +156,6 @@ static enum syn_rdb_flow on_key_end(void *arg, const struct syn_rdb_key *key)
     struct watch *watch = arg;
     ASSERT(key->bytes > 0);
     watch->key_ends++;
-    watch->position = 0;
     fold(watch, key->bytes);
     fold(watch, key->elements);
     return answer(watch);
