@@ -787,6 +787,49 @@ static void test_bytes_behind_the_end(void **state)
     }
 }
 
+static size_t put_raw(uint8_t *to, const char *head, size_t head_size, size_t size)
+{
+    memcpy(to, head, head_size);
+    size_t at = head_size;
+    to[at++] = 0x80;
+    for (unsigned shift = 32; shift > 0; shift -= 8) {
+        to[at++] = (uint8_t)(size >> (shift - 8));
+    }
+    memset(to + at, 'x', size);
+    return at + size;
+}
+
+/* Items and values of megabytes that come byte by byte: each byte must be looked at a few times
+ * only, or this does not end. */
+static void test_slow_feeds(void **state)
+{
+    (void)state;
+    static const size_t large = (size_t)3 << 20;
+    uint8_t *bytes = malloc(6 * large);
+    assert_non_null(bytes);
+    size_t size = 9;
+    memcpy(bytes, "REDIS0012", size);
+    size += put_raw(bytes + size, "\xfa\x01n", 3, large); /* AUX */
+    size += put_raw(bytes + size, "\xf5", 1, large);      /* a function */
+    size += put_raw(bytes + size, "\x00", 1, large);      /* a key, of a string */
+    size += put_raw(bytes + size, "", 0, large);
+    size += put_raw(bytes + size, "\x02\x01k\x01", 4, large); /* a set's member */
+    memcpy(bytes + size, "\xff\0\0\0\0\0\0\0\0", 9);
+    size += 9;
+    for (unsigned depth = 0; depth < 3; depth += 2) {
+        struct syn_rdb_options options = {.depth = (enum syn_rdb_depth)depth};
+        struct syn_rdb_result result;
+        struct syn_err err;
+        struct seen seen = {0};
+        if (!read_steps(bytes, size, 1, &options, &seen, &result, &err)) {
+            fail_msg("%s", err.msg);
+        }
+        assert_int_equal(seen.keys, 2);
+        assert_int_equal(result.bytes, size);
+    }
+    free(bytes);
+}
+
 /* The bound on one item bounds the memory, and a larger item is refused by name, not truncated. */
 static void test_item_bound(void **state)
 {
@@ -886,6 +929,7 @@ int main(void)
         cmocka_unit_test(test_files_and_feeds_that_fail),
         cmocka_unit_test(test_cuts_do_not_decide),
         cmocka_unit_test(test_bytes_behind_the_end),
+        cmocka_unit_test(test_slow_feeds),
         cmocka_unit_test(test_item_bound),
         cmocka_unit_test(test_allocation_failures),
     };
