@@ -1,7 +1,7 @@
 /*
  * CRC64 by carry-less multiplication of four 128-bit lanes at a time: 256 bytes per round on four
  * registers of 512 bits. The algebra is that of crc64_clmul.c, which also does what is too short or
- * left over. For large inputs only: with it, checking a snapshot costs a tenth of framing it, and
+ * left over. For large inputs only: with it, checking a snapshot costs an eighth of framing it, and
  * with 128 bits at a time nearly a half.
  */
 #include "rdb/crc64_clmul.h"

@@ -15,8 +15,8 @@
  * Limits:    item_bytes_max (bytes) bounds one element, and one blob (ziplist, listpack, intset,
  *            zipmap), as text. Above it a collection is refused; a string value has no limit: it
  *            is handed out in pieces. Memory is at most twice item_bytes_max and 80 KiB.
- *            Lengths from the wire are checked against it before they size anything. What is visited
- *            may be far more than what was read: compressed text, up to 88 times, and the field names
+ *            Lengths from the wire are checked against it before they size anything. What is
+ * visited may be far more than what was read: compressed text, up to 88 times, and the field names
  *            of a stream's node, which are shown with each of its entries.
  * Errors:    SYN_CODE_SOURCE_DATA with the type, the key's hash and the byte of the RDB;
  *            SYN_CODE_MEMORY. After an error, or a stop, only rdb_decoder_begin may follow.
