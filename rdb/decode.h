@@ -15,14 +15,17 @@
  * Limits:    item_bytes_max (bytes) bounds one element, and one blob (ziplist, listpack, intset,
  *            zipmap), as text. Above it a collection is refused; a string value has no limit: it
  *            is handed out in pieces. Memory is at most twice item_bytes_max and 80 KiB.
- *            Lengths from the wire are checked against it before they size anything.
+ *            Lengths from the wire are checked against it before they size anything. What is
+ * visited may be far more than what was read: compressed text, up to 88 times, and the field names
+ *            of a stream's node, which are shown with each of its entries.
  * Errors:    SYN_CODE_SOURCE_DATA with the type, the key's hash and the byte of the RDB;
  *            SYN_CODE_MEMORY. After an error, or a stop, only rdb_decoder_begin may follow.
  *            Elements before the broken one have been visited by then.
  *
  * Checked inside blobs: sizes, the end mark, the count, every entry's encoding, back lengths of
  * listpacks (both families: see listpack.c), previous lengths and tail of ziplists, the order of
- * intsets, odd numbers of items in pairs, scores that are no numbers, the frame of stream entries.
+ * intsets, odd numbers of items in pairs, scores that are no numbers, the frame of stream entries
+ * and the order of their ids.
  * Not checked, since it would take memory in proportion to the value: duplicate members or fields,
  * whether what a consumer has pending is pending in its group.
  */

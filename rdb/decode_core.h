@@ -98,9 +98,10 @@ struct stream_state {
     struct rdb_stream_id node_id;
     size_t names_pos; /* in the blob: the node's own field names  */
     uint64_t names_count;
-    uint64_t entries_left; /* of the node, deleted ones included       */
-    uint64_t entries_seen; /* of the stream, live ones                 */
-    bool has_master;       /* the node's first entry has been read     */
+    struct rdb_stream_id top_id; /* of the entry before, deleted or not; 0-0 is no entry's */
+    uint64_t entries_left;       /* of the node, deleted ones included       */
+    uint64_t entries_seen;       /* of the stream, live ones                 */
+    bool has_master;             /* the node's first entry has been read     */
 };
 
 struct rdb_decoder {

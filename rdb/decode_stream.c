@@ -194,6 +194,12 @@ static enum take take_entry(struct rdb_decoder *decoder, struct entry_read *entr
     }
     entry->id.ms = node->ms + (uint64_t)ms;
     entry->id.seq = node->seq + (uint64_t)seq;
+    struct rdb_stream_id *top = &decoder->stream.top_id;
+    if (entry->id.ms < top->ms || (entry->id.ms == top->ms && entry->id.seq <= top->seq)) {
+        decoder->blob.pos = pos;
+        return blob_bad(decoder, "a stream entry whose id is not above the one before it");
+    }
+    *top = entry->id;
     entry->is_deleted = (flags & FLAG_DELETED) != 0;
     entry->has_own = (flags & FLAG_SAME_FIELDS) == 0;
     return take_fields(decoder, entry);

@@ -5,6 +5,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "rdb/rdb.h"
+#include "tests/fuzz/mutate.h"
 
 #define TEXT_BYTES_MAX ((size_t)1 << 20)
 #define HEAD "REDIS0012"
@@ -136,3 +137,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     try_value(true, bytes[0], bytes + 1, size - 1);
     return 0;
 }
+
+#ifdef FUZZ_MUTATOR
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t size_max, unsigned seed)
+{
+    return mutate_payload(bytes, size, size_max, seed);
+}
+#endif
