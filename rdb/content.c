@@ -80,8 +80,9 @@ verdict_of(const struct rdb_content_reader *reader, uint16_t version, struct syn
     if (err->code == SYN_CODE_MEMORY) {
         return RDB_VERDICT_FAILED;
     }
+    /* First, and not only where the decoder puts it: messages may be cut. */
+    err_context(err, "key hash %016llx", (unsigned long long)payload->key_hash);
     if (version == 0 || payload->status != RDB_DECODE_ERROR) {
-        err_context(err, "key hash %016llx", (unsigned long long)payload->key_hash);
         return RDB_VERDICT_DAMAGED;
     }
     if (rdb_type_kind(payload->type, payload->is_valkey) == RDB_KIND_COUNT) {
@@ -115,7 +116,7 @@ enum rdb_verdict rdb_content_read(struct rdb_content_reader *reader,
 
 bool rdb_payload_is_same(struct slice a, struct slice b)
 {
-    return a.size == b.size && a.size > RDB_FOOTER_SIZE &&
+    return a.size == b.size && a.size >= RDB_FOOTER_SIZE + 2 &&
            (a.bytes[0] < RDB_TYPE_HASH_METADATA_PRE_GA ||
             rdb_payload_is_valkey(a) == rdb_payload_is_valkey(b)) &&
            memcmp(a.bytes, b.bytes, a.size - RDB_FOOTER_SIZE) == 0;
@@ -210,7 +211,7 @@ static const char *part_name(enum rdb_kind kind, enum rdb_part part)
         [RDB_KIND_ZSET] = "members",
         [RDB_KIND_HASH] = "fields",
         [RDB_KIND_STREAM] = "entries",
-        [RDB_KIND_MODULE] = "bytes",
+        [RDB_KIND_MODULE] = "items",
     };
     static const char *const names[RDB_PART_COUNT] = {
         [RDB_PART_ORDER] = "order of elements",

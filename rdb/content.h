@@ -11,7 +11,9 @@
  *   - expiry times of fields only with RDB_DETAIL_EXPIRIES: both servers know them;
  *   - when consumers were seen and active and when pending entries were delivered only with
  *     RDB_DETAIL_TIMES: no two servers agree on them unless the value was copied at once.
- * Scores are compared as numbers (-0 is 0, and digits do not matter), modules by their bytes.
+ * Scores are compared as numbers (-0 is 0, and digits do not matter). Of a module's value its items
+ * are compared, in order: only the module knows more. Vector sets are known: their elements with
+ * attributes and vectors, not the graph.
  *
  * Threads:   a reader belongs to one thread.
  * Ownership: payloads are the caller's, and only looked at; nothing in a content is to be freed.
@@ -82,7 +84,7 @@ void rdb_content_describe(enum rdb_kind kind, unsigned parts, char *out, size_t 
 struct rdb_digest_value rdb_content_number(const struct rdb_content *content, unsigned detail);
 
 /* Whether two payloads are equal but for the version and checksum in their footers, and mean the
- * same. No look inside: they may be damaged. */
+ * same. No look inside: they may be damaged, but not shorter than any payload. */
 bool rdb_payload_is_same(struct slice a, struct slice b);
 
 #endif

@@ -82,6 +82,13 @@ static enum rdb_flow pass_module(void *arg, const struct rdb_module *module, str
     return RDB_GO;
 }
 
+static enum rdb_flow
+pass_item(void *arg, const struct rdb_module *module, const struct rdb_module_item *item)
+{
+    (void)arg, (void)module, (void)item;
+    return RDB_GO;
+}
+
 #define OR_PASS(callback, pass) ((callback) != NULL ? (callback) : (pass))
 
 static void visitor_set(struct rdb_visitor *to, const struct rdb_visitor *from)
@@ -101,6 +108,7 @@ static void visitor_set(struct rdb_visitor *to, const struct rdb_visitor *from)
         .stream_consumer = OR_PASS(from->stream_consumer, pass_consumer),
         .stream_consumer_pending = OR_PASS(from->stream_consumer_pending, pass_id),
         .module = OR_PASS(from->module, pass_module),
+        .module_item = OR_PASS(from->module_item, pass_item),
     };
 }
 
@@ -229,6 +237,7 @@ bool rdb_decoder_begin(struct rdb_decoder *decoder,
     }
     slots_trim(decoder);
     visitor_set(&decoder->visitor, visitor);
+    decoder->wants_items = visitor->module_item != NULL;
     decoder->arg = arg;
     decoder->kind = rdb_type_kind(place->type, place->is_valkey);
     decoder->offset = place->offset;
@@ -247,7 +256,12 @@ enum take visit_begin(struct rdb_decoder *decoder, uint64_t count, uint64_t byte
 {
     ASSERT(!decoder->has_begun);
     decoder->has_begun = true;
-    struct rdb_value_begin value = {.kind = decoder->kind, .count = count, .bytes = bytes};
+    struct rdb_value_begin value = {
+        .kind = decoder->kind,
+        .count = count,
+        .bytes = bytes,
+        .module = decoder->kind == RDB_KIND_MODULE ? &decoder->module : NULL,
+    };
     return take_flow(decoder, decoder->visitor.begin(decoder->arg, &value));
 }
 

@@ -63,12 +63,19 @@ struct rdb_element {
 
 #define RDB_UNKNOWN UINT64_MAX
 
+struct rdb_module {
+    char name[10]; /* nine characters and a NUL */
+    uint16_t version;
+    uint64_t id;
+};
+
 struct rdb_value_begin {
     enum rdb_kind kind;
     uint64_t count; /* elements, members, fields, if the encoding tells before them; a claim of the
                        wire: never to size an allocation. RDB_UNKNOWN otherwise */
     uint64_t bytes; /* RDB_KIND_STRING: bytes of the text. Other kinds: of the blob, if it is one.
                        RDB_UNKNOWN otherwise */
+    const struct rdb_module *module; /* RDB_KIND_MODULE; else NULL */
 };
 
 struct rdb_stream_id {
@@ -130,10 +137,17 @@ struct rdb_stream_consumer {
     uint64_t pending_count;
 };
 
-struct rdb_module {
-    char name[10]; /* nine characters and a NUL */
-    uint16_t version;
-    uint64_t id;
+/* What a module wrote, one after the other; what it means is the module's own. */
+struct rdb_module_item {
+    enum rdb_module_item_kind {
+        RDB_MODULE_SIGNED = 1, /* as in the RDB; servers write UNSIGNED for both */
+        RDB_MODULE_UNSIGNED = 2,
+        RDB_MODULE_FLOAT = 3,
+        RDB_MODULE_DOUBLE = 4,
+        RDB_MODULE_STRING = 5,
+    } kind;
+    uint64_t number;         /* of others than strings: the number, or its bits (IEEE 754) */
+    struct rdb_element text; /* of a string */
 };
 
 /* Callbacks; NULL for what does not matter. `arg` is that of rdb_decoder_begin. Order: begin, then
@@ -160,6 +174,11 @@ struct rdb_visitor {
     enum rdb_flow (*stream_consumer_pending)(void *arg, const struct rdb_stream_id *id);
     /* Pieces of the raw body, from its first byte (the module's id) on: what RESTORE takes. */
     enum rdb_flow (*module)(void *arg, const struct rdb_module *module, struct slice piece);
+    /* If set, the module's items instead of those pieces; a string among them counts as an
+     * element. */
+    enum rdb_flow (*module_item)(void *arg,
+                                 const struct rdb_module *module,
+                                 const struct rdb_module_item *item);
 };
 
 /* Where a value is and of which key: for messages. */

@@ -6,16 +6,25 @@
  */
 #include "rdb/digest.h"
 
+#include "rdb/digest_vectors.h"
+
 #define XXH_STATIC_LINKING_ONLY /* the state's size: it is allocated here */
 #include <xxhash.h>
 
 struct rdb_digest {
-    XXH3_state_t text; /* of a string, or a module's body, in pieces */
+    XXH3_state_t text; /* of a string in pieces */
     unsigned flags;
     int64_t forget_ms;
     struct rdb_content content; /* so far                          */
     XXH128_hash_t parent;       /* of the stream's group under way */
     XXH128_hash_t consumer;
+    struct module_digest {
+        struct vectors vectors;
+        XXH128_hash_t items;   /* all of them, in order                             */
+        XXH128_hash_t head;    /* of a vector set: what belongs to no element       */
+        XXH128_hash_t element; /* of a vector set: the one under way                */
+        struct rdb_digest_value elements;
+    } of_module;
 };
 
 /* What is hashed for a part; one salt per role, so that roles do not mix. */
@@ -31,6 +40,8 @@ enum salt {
     SALT_CONSUMER,
     SALT_OWNED,
     SALT_EXPIRY,
+    SALT_ITEM,
+    SALT_VECTORS,
     SALT_VALUE,
 };
 
@@ -68,12 +79,16 @@ static XXH128_hash_t hash_join(XXH128_hash_t a, XXH128_hash_t b, enum salt salt)
     return hash_words(words, sizeof(words) / sizeof(words[0]), salt);
 }
 
-static void add(struct rdb_digest *digest, enum rdb_part part, XXH128_hash_t hash)
+static void sum_add(struct rdb_digest_value *sum, XXH128_hash_t hash)
 {
-    struct rdb_digest_value *sum = &digest->content.part[part];
     uint64_t low = sum->low + hash.low64;
     sum->high += hash.high64 + (low < hash.low64);
     sum->low = low;
+}
+
+static void add(struct rdb_digest *digest, enum rdb_part part, XXH128_hash_t hash)
+{
+    sum_add(&digest->content.part[part], hash);
 }
 
 static void chain(struct rdb_digest *digest, enum rdb_part part, XXH128_hash_t hash)
@@ -90,6 +105,10 @@ static enum rdb_flow on_begin(void *arg, const struct rdb_value_begin *value)
 {
     struct rdb_digest *digest = arg;
     digest->content.kind = value->kind;
+    if (value->module != NULL) {
+        digest->content.module = *value->module;
+        vectors_begin(&digest->of_module.vectors, value->module);
+    }
     return RDB_GO;
 }
 
@@ -102,14 +121,52 @@ static enum rdb_flow on_string(void *arg, struct slice piece, uint64_t offset, u
     return RDB_GO;
 }
 
-static enum rdb_flow on_module(void *arg, const struct rdb_module *module, struct slice piece)
+/* ---- modules ---- */
+
+static enum rdb_flow
+on_module_item(void *arg, const struct rdb_module *module, const struct rdb_module_item *item)
 {
     struct rdb_digest *digest = arg;
-    XXH3_128bits_update(&digest->text, piece.bytes, piece.size);
-    digest->content.module = *module;
-    digest->content.count += piece.size;
+    struct module_digest *own = &digest->of_module;
+    (void)module;
+    digest->content.count++;
+    uint64_t head[] = {item->kind, item->number};
+    XXH128_hash_t hash = hash_words(head, 2, SALT_ITEM);
+    if (item->kind == RDB_MODULE_STRING) {
+        hash = hash_bytes(hash, item->text.bytes, item->text.size, SALT_ITEM);
+    }
+    own->items = hash_join(own->items, hash, SALT_CHAIN);
+    switch (vectors_take(&own->vectors, item)) {
+    case VECTORS_OF_ALL:
+        own->head = hash_join(own->head, hash, SALT_CHAIN);
+        break;
+    case VECTORS_OF_ELEMENT:
+        own->element = hash_join(own->element, hash, SALT_CHAIN);
+        break;
+    case VECTORS_ENDS_ELEMENT:
+        sum_add(&own->elements, hash_join(own->element, hash, SALT_CHAIN));
+        own->element = (XXH128_hash_t){0};
+        break;
+    case VECTORS_OF_GRAPH:
+        break;
+    }
     return RDB_GO;
 }
+
+static void module_finish(struct rdb_digest *digest)
+{
+    const struct module_digest *own = &digest->of_module;
+    XXH128_hash_t hash = own->items;
+    if (vectors_end(&own->vectors)) {
+        XXH128_hash_t elements = {.low64 = own->elements.low, .high64 = own->elements.high};
+        hash = hash_join(own->head, elements, SALT_VECTORS);
+    }
+    hash = hash_number(hash, digest->content.module.id, SALT_ITEM);
+    digest->content.part[RDB_PART_ELEMENTS] =
+        (struct rdb_digest_value){.low = hash.low64, .high = hash.high64};
+}
+
+/* ---- collections ---- */
 
 static enum rdb_flow on_list(void *arg, const struct rdb_element *element)
 {
@@ -248,7 +305,7 @@ static const struct rdb_visitor digest_visitor = {
     .stream_pending = on_pending,
     .stream_consumer = on_consumer,
     .stream_consumer_pending = on_consumer_pending,
-    .module = on_module,
+    .module_item = on_module_item,
 };
 
 /* ---- life ---- */
@@ -284,6 +341,7 @@ void rdb_digest_begin(struct rdb_digest *digest)
     digest->content = (struct rdb_content){.kind = RDB_KIND_COUNT};
     digest->parent = (XXH128_hash_t){0};
     digest->consumer = (XXH128_hash_t){0};
+    digest->of_module = (struct module_digest){.vectors.state = VECTORS_UNKNOWN};
 }
 
 const struct rdb_visitor *rdb_digest_visitor(void)
@@ -291,19 +349,21 @@ const struct rdb_visitor *rdb_digest_visitor(void)
     return &digest_visitor;
 }
 
-/* What is hashed in pieces becomes a part. */
-static void text_finish(struct rdb_digest *digest)
+/* What is not made part by part becomes one. */
+static void finish(struct rdb_digest *digest)
 {
-    if (digest->content.kind == RDB_KIND_STRING || digest->content.kind == RDB_KIND_MODULE) {
+    if (digest->content.kind == RDB_KIND_STRING) {
         XXH128_hash_t text = XXH3_128bits_digest(&digest->text);
         digest->content.part[RDB_PART_ELEMENTS] =
             (struct rdb_digest_value){.low = text.low64, .high = text.high64};
+    } else if (digest->content.kind == RDB_KIND_MODULE) {
+        module_finish(digest);
     }
 }
 
 void rdb_digest_content(struct rdb_digest *digest, struct rdb_content *out)
 {
-    text_finish(digest);
+    finish(digest);
     *out = digest->content;
 }
 
@@ -324,7 +384,7 @@ static bool is_left_out(enum rdb_part part, unsigned flags)
 
 struct rdb_digest_value rdb_digest_end(struct rdb_digest *digest)
 {
-    text_finish(digest);
+    finish(digest);
     const struct rdb_content *content = &digest->content;
     uint64_t words[2 + 2 * RDB_PART_COUNT];
     words[0] = content->kind;

@@ -35,7 +35,7 @@ struct rdb_digest_value {
 };
 
 enum rdb_part {
-    RDB_PART_ELEMENTS, /* text; elements; members; fields; entries of a stream; bytes of a module */
+    RDB_PART_ELEMENTS, /* text; elements; members; fields; entries of a stream; items of a module */
     RDB_PART_ORDER,    /* the elements of a list, with their places                       */
     RDB_PART_VALUES,   /* of fields                                                       */
     RDB_PART_EXPIRIES, /* of fields                                                       */
@@ -63,7 +63,7 @@ struct rdb_content {
     uint16_t version; /* of RDB */
 
     enum rdb_kind kind;
-    uint64_t count;    /* elements; bytes of a string or a module                               */
+    uint64_t count;    /* elements; bytes of a string; items of a module                        */
     uint64_t expiring; /* fields that expire                                                    */
     uint64_t gone;     /* fields left out: see rdb_digest_forget                                */
     bool has_counters; /* of a stream: RDB_PART_DELETED_ID, _ADDED and _READ are known          */
