@@ -1,4 +1,4 @@
-#include "io/control.h"
+#include "io/control_private.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -204,9 +204,26 @@ connection_error(struct control *control, int number, const char *what, struct s
                    what);
 }
 
-/* After hiredis reported a failure; `number` is errno right behind it. */
-static bool
-context_error(struct control *control, int number, const char *what, struct syn_err *err)
+bool control_not_resp(struct control *control,
+                      const char *what,
+                      const char *reason,
+                      struct syn_err *err)
+{
+    struct place place = place_of(control);
+    control_close(control);
+    return ERR(err,
+               code_of(control, PROBLEM_PROTOCOL),
+               "%s: the answer to %s is not RESP (%s): this is not a Redis or Valkey server, or "
+               "something on the way changes its bytes",
+               place.text,
+               what,
+               reason);
+}
+
+bool control_context_error(struct control *control,
+                           int number,
+                           const char *what,
+                           struct syn_err *err)
 {
     switch (control->context->err) {
 #ifdef REDIS_ERR_TIMEOUT /* hiredis 1.0: the kernel gave the connection up */
@@ -218,17 +235,9 @@ context_error(struct control *control, int number, const char *what, struct syn_
     case REDIS_ERR_EOF:
         return connection_error(control, 0, what, err);
     case REDIS_ERR_PROTOCOL: {
-        struct place place = place_of(control);
         char reason[sizeof(control->context->errstr) + 1];
         snprintf(reason, sizeof(reason), "%s", control->context->errstr);
-        control_close(control);
-        return ERR(err,
-                   code_of(control, PROBLEM_PROTOCOL),
-                   "%s: the answer to %s is not RESP (%s): this is not a Redis or Valkey server, "
-                   "or something on the way changes its bytes",
-                   place.text,
-                   what,
-                   reason);
+        return control_not_resp(control, what, reason, err);
     }
     default:
         control_close(control);
@@ -244,7 +253,7 @@ bool control_append(
         return ERR(err, SYN_CODE_INTERNAL, "%s: the connection is closed", place_of(control).text);
     }
     if (redisAppendCommandArgv(control->context, argc, argv, sizes) != REDIS_OK) {
-        return context_error(control, ENOMEM, argv[0], err);
+        return control_context_error(control, ENOMEM, argv[0], err);
     }
     return true;
 }
@@ -276,7 +285,7 @@ bool control_flush(struct control *control, struct syn_err *err)
         }
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return status == REDIS_OK || context_error(control, number, "sending", err);
+    return status == REDIS_OK || control_context_error(control, number, "sending", err);
 }
 
 static redisReply *fetch_named(struct control *control, const char *what, struct syn_err *err)
@@ -287,7 +296,7 @@ static redisReply *fetch_named(struct control *control, const char *what, struct
     void *reply = NULL;
     errno = 0;
     if (redisGetReply(control->context, &reply) != REDIS_OK) {
-        context_error(control, errno, what, err);
+        control_context_error(control, errno, what, err);
         return NULL;
     }
     ASSERT(reply != NULL);

@@ -122,7 +122,8 @@ struct rdb_decoder {
     bool is_over; /* done, failed or stopped: begin must follow */
     bool has_begun;
     bool is_blob_open;
-    unsigned live; /* slots whose text belongs to the element under way: a bit each */
+    bool wants_items; /* of modules */
+    unsigned live;    /* slots whose text belongs to the element under way: a bit each */
     struct text_slot slot[TEXT_SLOT_COUNT];
     uint64_t number[REGISTER_COUNT];
     int64_t expire_ms;
@@ -132,6 +133,7 @@ struct rdb_decoder {
     struct stream_state stream;
     struct walk walk;
     struct rdb_module module;
+    uint64_t module_kind; /* of the item under way; MODULE_KIND_NONE between two */
 
     struct fault fault;
     enum rdb_kind kind;

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "rdb/content.h"
 #include "rdb/digest.h"
 #include "rdb/value_walk.h"
 #include "tests/fuzz/mutate.h"
@@ -179,17 +180,54 @@ static bool digest(const uint8_t *payload, size_t size, struct rdb_digest_value 
     return is_made;
 }
 
+/* The same payload in one piece and in many: one verdict, one content, one message. */
+static void try_content(const uint8_t *payload, size_t size)
+{
+    struct syn_err err = {0};
+    struct syn_err err_pieces = {0};
+    struct rdb_content whole = {0};
+    struct rdb_content pieces = {0};
+    struct rdb_content_reader *reader = rdb_content_reader_new((size_t)1 << 20, &err);
+    ASSERT(reader != NULL);
+    struct slice slice = {.bytes = payload, .size = size};
+    enum rdb_verdict verdict = rdb_content_read(reader, slice, 1, &whole, &err);
+    rdb_content_begin(reader, size, rdb_payload_is_valkey(slice), 1);
+    size_t step = size > 2 ? 1 + payload[2] % 67u : 1;
+    for (size_t pos = 0; pos < size; pos += step) {
+        size_t left = size - pos;
+        /* Memory of its own, so that a look beyond a piece is seen. */
+        struct slice piece = {.size = step < left ? step : left};
+        uint8_t *copy = mem_alloc(MEM_RDB, piece.size);
+        ASSERT(copy != NULL);
+        memcpy(copy, payload + pos, piece.size);
+        piece.bytes = copy;
+        rdb_content_piece(reader, piece);
+        mem_free(MEM_RDB, copy);
+    }
+    enum rdb_verdict again = rdb_content_end(reader, &pieces, &err_pieces);
+    ASSERT(verdict == again);
+    if (verdict == RDB_VERDICT_READ) {
+        ASSERT(whole.count == pieces.count);
+        ASSERT(rdb_content_compare(&whole, &pieces, RDB_DETAIL_EXPIRIES | RDB_DETAIL_TIMES) == 0);
+    } else {
+        ASSERT(strcmp(err.msg, err_pieces.msg) == 0);
+    }
+    rdb_content_reader_free(reader);
+}
+
 static void try_payload(const uint8_t *bytes, size_t size)
 {
     static uint8_t payload[INPUT_BYTES_MAX];
     struct rdb_digest_value first;
     struct rdb_digest_value second;
     digest(bytes, size, &first);
+    try_content(bytes, size);
     if (size < RDB_FOOTER_SIZE + 2) {
         return;
     }
     memcpy(payload, bytes, size);
     repair_footer(payload, size);
+    try_content(payload, size);
     if (digest(payload, size, &first)) {
         bool is_again = digest(payload, size, &second);
         ASSERT(is_again);
