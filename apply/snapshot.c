@@ -1,9 +1,10 @@
 /*
  * Snapshot: items of the RDB into operations.
  *
- * Three ways out, the cheapest that is right (destination CPU per key, Redis 7.0: 0.9–1.2 µs in an
- * MSET, 1.8 as a SET, 2.2 as a RESTORE): strings without expiry join an MSET; strings with expiry
- * become SET … PXAT; everything else is RESTORE … REPLACE ABSTTL with the raw bytes. All three
+ * The cheapest way out that is right, by what the destination takes (intake.h; its CPU per key,
+ * Redis 7.0: 0.9–1.2 µs in an MSET, 1.8 as a SET, 2.2 as a RESTORE): strings without expiry join an
+ * MSET; strings with expiry become SET … PXAT; everything else that it loads is RESTORE … REPLACE
+ * ABSTTL with the raw bytes; what is left is rewritten as commands (snapshot_rewrite.c). All
  * replace the key whole, so each may be repeated.
  */
 #include "apply/snapshot_rewrite.h"
@@ -76,6 +77,11 @@ value_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_
     return snapshot_write(stream, body, size, err) ? STEP_DONE : STEP_FAIL;
 }
 
+static bool value_can_restore(const struct stream *stream)
+{
+    return stream->task->intake.restore_version[stream->is_valkey][stream->value.item.type] != 0;
+}
+
 /* The first look at a value: usually all of it lies in the window, and is written from there. */
 static enum step value_begin(struct stream *stream, struct walk *walk, struct syn_err *err)
 {
@@ -99,8 +105,11 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
         stream->item_wanted = size + 1;
         return STEP_WAIT;
     }
-    if (total != UINT64_MAX && total > size && total > stream->task->hold_bytes_free &&
-        value->way == VALUE_WHOLE) {
+    bool is_large = total != UINT64_MAX && total > size && total > stream->task->hold_bytes_free;
+    if (is_large && value->way == VALUE_WHOLE && !value_can_restore(stream)) {
+        value->way = VALUE_REWRITE; /* a string; others were told at their key */
+    }
+    if (is_large && value->way == VALUE_WHOLE) {
         if (!value_name_fits(stream, err)) {
             return STEP_FAIL;
         }
@@ -250,8 +259,8 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
         const struct route *route = stream->task->route;
         value->slot = route_slot(route, item->name.bytes, item->name.size);
         value->lane = route_lane(route, value->slot);
-        if (UNLIKELY(item->type != RDB_TYPE_STRING &&
-                     stream->task->restore_version[stream->is_valkey][item->type] == 0)) {
+        /* A string may still join an MSET. */
+        if (UNLIKELY(item->type != RDB_TYPE_STRING && !value_can_restore(stream))) {
             value->way = VALUE_REWRITE;
         }
     }

@@ -66,7 +66,7 @@ static bool rewrite_prepare(struct stream *stream, struct syn_err *err)
     if (stream->decoder != NULL && stream->rewriter == NULL) {
         struct rewrite_sink sink = {
             .arg = stream, .command = rewrite_command, .loss = rewrite_loss};
-        stream->rewriter = rewriter_new(&stream->task->rewrite, &sink, err);
+        stream->rewriter = rewriter_new(&stream->task->intake.rewrite, &sink, err);
     }
     return stream->decoder != NULL && stream->rewriter != NULL;
 }

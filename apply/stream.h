@@ -33,9 +33,8 @@
 #define APPLY_STREAM_H
 
 #include "apply/command_table.h"
+#include "apply/intake.h"
 #include "apply/router.h"
-#include "apply/topology.h"
-#include "rdb/rewrite.h"
 
 /* What all streams of a task share; constant but for the atomics. */
 struct task {
@@ -46,12 +45,9 @@ struct task {
     bool has_db_rules;
     const uint16_t *db_map;
     uint32_t db_map_count;
-    bool has_set_pxat;
-    bool has_functions;
     uint32_t stream_count;
-    bool only_snapshot; /* the live stream is not decoded                               */
-    uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */
-    struct rewrite_target rewrite; /* what the destination takes, and the policy for the rest */
+    bool only_snapshot;   /* the live stream is not decoded                               */
+    struct intake intake; /* what the destination takes, with policy and limits of rewriting  */
     size_t rewrite_item_bytes_max; /* of one element or blob that is rewritten               */
     size_t transaction_bytes_max;  /* kept of one stream's transaction; beyond, it is split */
     size_t hold_bytes_max;

@@ -84,6 +84,10 @@ static bool engine_prepare(struct syn_engine *engine, struct syn_err *err)
                         &engine->destination,
                         &engine->destination_was_empty,
                         err) &&
+           intake_ask(&engine->intake,
+                      &engine->destination,
+                      (int)engine->config.connect_timeout_ms,
+                      err) &&
            engine_build(engine, err);
 }
 

@@ -58,6 +58,7 @@ struct syn_engine {
     struct topology source;
     struct topology destination;
     bool destination_was_empty;
+    struct intake intake; /* asked after the prechecks */
 
     struct failure failure;
     struct waker control_waker;

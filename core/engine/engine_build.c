@@ -168,27 +168,17 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_db_rules = config->has_db_rules;
     task->db_map = config->db_map;
     task->db_map_count = CONFIG_DB_MAX;
-    task->has_set_pxat = topology_has_set_pxat(&engine->destination);
-    task->has_functions = topology_has_functions(&engine->destination);
     task->stream_count = engine->stream_count;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
-    rewrite_target_fill(
-        &task->rewrite, engine->destination.version_min, engine->destination.is_valkey);
-    task->rewrite.policy = config->on_unsupported;
-    task->rewrite.pending_max = (uint32_t)(plan->rewrite_item_bytes_max / REWRITE_PENDING_BYTES);
+    task->intake = engine->intake;
+    task->intake.rewrite.policy = config->on_unsupported;
+    task->intake.rewrite.pending_max =
+        (uint32_t)(plan->rewrite_item_bytes_max / REWRITE_PENDING_BYTES);
     task->rewrite_item_bytes_max = plan->rewrite_item_bytes_max;
     task->transaction_bytes_max = plan->transaction_bytes_max;
     task->hold_bytes_max = plan->hold_bytes_max;
     task->hold_bytes_free = plan->hold_bytes_free;
     task->control = &engine->control_waker;
-    for (int is_valkey = 0; is_valkey < 2; is_valkey++) {
-        for (uint32_t type = 0; type < RDB_TYPE_COUNT; type++) {
-            uint16_t version = 0;
-            bool is_known = topology_restore_version(
-                &engine->destination, (uint8_t)type, is_valkey != 0, &version);
-            task->restore_version[is_valkey][type] = is_known ? version : 0;
-        }
-    }
 }
 
 /* ---- parts ---- */

@@ -546,19 +546,19 @@ static void rig_task(struct rig *rig)
     task->has_db_rules = options->db_map != NULL;
     task->db_map = options->db_map;
     task->db_map_count = options->db_map_count;
-    task->has_set_pxat = !options->has_no_pxat;
-    task->has_functions = !options->has_no_functions;
+    intake_of_version(&task->intake, &(struct server){.version = 70015});
+    task->intake.rewrite.has_set_expiry = !options->has_no_pxat;
+    task->intake.has_functions = !options->has_no_functions;
     task->stream_count = options->streams;
     size_t least = options->chunk_bytes + options->headroom_bytes;
     task->hold_bytes_free = options->hold_bytes_free > least ? options->hold_bytes_free : least;
-    rewrite_target_fill(&task->rewrite, 70015, false);
     task->rewrite_item_bytes_max = 65536;
     task->transaction_bytes_max = RIG_TRANSACTION_BYTES_MAX;
     task->hold_bytes_max = options->hold_bytes_max != 0 ? options->hold_bytes_max : 64u << 20;
     task->control = &rig->control;
     for (int is_valkey = 0; is_valkey < 2; is_valkey++) {
         for (uint32_t type = 0; type < RDB_TYPE_COUNT; type++) {
-            task->restore_version[is_valkey][type] =
+            task->intake.restore_version[is_valkey][type] =
                 rdb_type_version_min((uint8_t)type, is_valkey != 0);
         }
     }
