@@ -56,6 +56,7 @@ void intake_of_version(struct intake *intake, const struct server *server)
         .has_idle = version >= 50000,
         .has_freq = version >= 50000,
         .has_functions = version >= 70000,
+        .listpack_form = listpack_form_of(version, server->is_valkey),
     };
     rewrite_target_fill(&intake->rewrite, version, server->is_valkey);
     for (uint32_t i = 0; i < 2 * RDB_TYPE_COUNT && intake->has_restore; i++) {
@@ -98,6 +99,9 @@ static void intake_merge(struct intake *into, const struct intake *other)
     into->has_freq = into->has_freq && other->has_freq;
     into->has_functions = into->has_functions && other->has_functions;
     into->is_asked = into->is_asked || other->is_asked;
+    if (into->listpack_form != other->listpack_form) {
+        into->listpack_form = LISTPACK_UNKNOWN;
+    }
     rewrite_merge(&into->rewrite, &other->rewrite);
     for (uint32_t i = 0; i < 2 * RDB_TYPE_COUNT; i++) {
         uint16_t *version = &into->restore_version[i % 2][i / 2];

@@ -16,7 +16,8 @@
  * ends with a DEL, also after a lost connection.
  *
  * Never asked: module values (Redis 4.0 and 5.0 exit when they have no such module), and the two
- * forms of listpacks (an entry in the wrong one makes a server of the other family crash).
+ * forms of listpacks (an entry in the wrong one makes a server of the other family crash:
+ * reform.h).
  *
  * Threads:   blocking, control plane only. A finished intake is constant.
  * Limits:    about 60 tiny commands for each shard that is not taken at its word, one otherwise.
@@ -27,6 +28,7 @@
 #define APPLY_INTAKE_H
 
 #include "apply/topology.h"
+#include "rdb/reform.h"
 #include "rdb/rewrite.h"
 
 struct intake {
@@ -38,10 +40,11 @@ struct intake {
     bool has_freq;    /* … FREQ: 5.0                                                   */
     /* The footer for each type, by the source's magic (Valkey: 1); 0: it is to be rewritten. */
     uint16_t restore_version[2][RDB_TYPE_COUNT];
-    bool has_functions;            /* FUNCTION LOAD: 7.0                               */
-    struct rewrite_target rewrite; /* what commands it knows; policy and limits are defaults */
-    bool is_asked;                 /* every type was tried, on at least one shard      */
-    char refusal[96];              /* without RESTORE: why, for people                 */
+    bool has_functions;               /* FUNCTION LOAD: 7.0                               */
+    enum listpack_form listpack_form; /* never asked: by version, UNKNOWN if that is not trusted */
+    struct rewrite_target rewrite;    /* what commands it knows; policy and limits are defaults */
+    bool is_asked;                    /* every type was tried, on at least one shard      */
+    char refusal[96];                 /* without RESTORE: why, for people                 */
 };
 
 /* What an original server of this version takes. */

@@ -13,23 +13,25 @@ enum syn_code topology_code(enum side side, enum topology_problem problem)
     return codes[side][problem];
 }
 
-/* "7.0.15" is 70015; what does not follow that form counts as 0 from there on. */
-static uint32_t version_number(const char *text)
+uint32_t server_version(const char *text, size_t size)
 {
     uint32_t parts[3] = {0};
-    const char *p = text;
+    size_t pos = 0;
     for (int i = 0; i < 3; i++) {
-        size_t digits = strspn(p, "0123456789");
+        size_t digits = 0;
+        while (pos + digits < size && text[pos + digits] >= '0' && text[pos + digits] <= '9') {
+            digits++;
+        }
         uint64_t value;
-        if (!num_read_u64(p, digits, &value) || value > 99) {
+        if (!num_read_u64(text + pos, digits, &value) || value > 99) {
             break;
         }
         parts[i] = (uint32_t)value;
-        p += digits;
-        if (*p != '.') {
+        pos += digits;
+        if (pos == size || text[pos] != '.') {
             break;
         }
-        p++;
+        pos++;
     }
     return parts[0] * 10000 + parts[1] * 100 + parts[2];
 }
@@ -79,7 +81,7 @@ static void read_version(const char *info, struct server *server)
     if (server->version_text[0] == '\0') {
         info_field(info, "redis_version", server->version_text, sizeof(server->version_text));
     }
-    server->version = version_number(server->version_text);
+    server->version = server_version(server->version_text, strlen(server->version_text));
 }
 
 /* Versions whose abilities are known. Later ones take more, or other things. */

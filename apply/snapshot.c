@@ -7,6 +7,7 @@
  * ABSTTL with the raw bytes; what is left is rewritten as commands (snapshot_rewrite.c). All
  * replace the key whole, so each may be repeated.
  */
+#include "apply/snapshot_reform.h"
 #include "apply/snapshot_rewrite.h"
 #include "apply/snapshot_write.h"
 
@@ -32,6 +33,7 @@ void snapshot_begin(struct stream *stream)
     hold_clear(stream, &stream->value_hold);
     stream->snapshot_db = task_db(stream->task, 0);
     stream->is_valkey = false;
+    snapshot_reform_source(stream, LISTPACK_UNKNOWN);
     atomic_store_relaxed(&stream->keys_read, 0);
     atomic_store_relaxed(&stream->snapshot_bytes, 0);
 }
@@ -105,11 +107,12 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
         stream->item_wanted = size + 1;
         return STEP_WAIT;
     }
+    value->is_measured = total != UINT64_MAX;
     bool is_large = total != UINT64_MAX && total > size && total > stream->task->hold_bytes_free;
     if (is_large && value->way == VALUE_WHOLE && !value_can_restore(stream)) {
         value->way = VALUE_REWRITE; /* a string; others were told at their key */
     }
-    if (is_large && value->way == VALUE_WHOLE) {
+    if (is_large && value->way == VALUE_WHOLE && !snapshot_reform_wanted(stream)) {
         if (!value_name_fits(stream, err)) {
             return STEP_FAIL;
         }
@@ -149,12 +152,14 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
 }
 
 /* A value that outgrows what may be held goes on as commands, with what was gathered of it first. A
- * module's cannot: then hold_reserve says that it is too large. */
+ * module's cannot, nor a single blob, of which a decoder holds less: then hold_reserve says that it
+ * is too large. */
 static bool value_outgrows(struct stream *stream, size_t more)
 {
     const struct snapshot_value *value = &stream->value;
     return stream->value_hold.size + more > stream->task->hold_bytes_max &&
-           rdb_type_kind(value->item.type, stream->is_valkey) != RDB_KIND_MODULE;
+           rdb_type_kind(value->item.type, stream->is_valkey) != RDB_KIND_MODULE &&
+           !(value->is_measured && snapshot_reform_wanted(stream));
 }
 
 static bool value_convert(struct stream *stream, struct syn_err *err)
@@ -281,18 +286,26 @@ static enum step item_end(struct stream *stream, const struct rdb_item *item, st
     return STEP_DONE;
 }
 
+static bool slice_is(const struct slice *slice, const char *word)
+{
+    return slice->size == strlen(word) && memcmp(slice->bytes, word, slice->size) == 0;
+}
+
 static enum step item_aux(struct stream *stream, const struct rdb_item *item, struct syn_err *err)
 {
-    static const char stream_db[] = "repl-stream-db";
-    static const char script[] = "lua";
     const struct slice *name = &item->name;
-    if (name->size == sizeof(stream_db) - 1 && memcmp(name->bytes, stream_db, name->size) == 0) {
+    const char *text = (const char *)item->text.bytes;
+    if (slice_is(name, "repl-stream-db")) {
         /* A replica's stream goes on in this database without a SELECT. */
         uint64_t db;
-        if (num_read_u64((const char *)item->text.bytes, item->text.size, &db)) {
+        if (num_read_u64(text, item->text.size, &db)) {
             stream->source_db = db;
         }
-    } else if (name->size == sizeof(script) - 1 && memcmp(name->bytes, script, name->size) == 0) {
+    } else if (slice_is(name, "redis-ver") || slice_is(name, "valkey-ver")) {
+        bool is_valkey = name->bytes[0] == 'v';
+        snapshot_reform_source(stream,
+                               listpack_form_of(server_version(text, item->text.size), is_valkey));
+    } else if (slice_is(name, "lua")) {
         return snapshot_write_script(stream, &item->text, err) ? STEP_DONE : STEP_FAIL;
     }
     return STEP_DONE;

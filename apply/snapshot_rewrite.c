@@ -197,3 +197,14 @@ bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err)
     }
     return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
 }
+
+bool snapshot_rewrite_whole(struct stream *stream,
+                            const uint8_t *body,
+                            size_t size,
+                            struct syn_err *err)
+{
+    if (!snapshot_rewrite_begin(stream, err) || !snapshot_rewrite_piece(stream, body, size, err)) {
+        return false;
+    }
+    return stream->value.way == VALUE_SKIP || snapshot_rewrite_end(stream, err);
+}

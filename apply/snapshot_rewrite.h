@@ -15,5 +15,10 @@ MUST_CHECK bool snapshot_rewrite_piece(struct stream *stream,
                                        struct syn_err *err);
 /* The body is complete: the rest, and the expiry. */
 MUST_CHECK bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err);
+/* All three, for a value whose body is there. */
+MUST_CHECK bool snapshot_rewrite_whole(struct stream *stream,
+                                       const uint8_t *body,
+                                       size_t size,
+                                       struct syn_err *err);
 
 #endif

@@ -1,3 +1,4 @@
+#include "apply/snapshot_reform.h"
 #include "apply/snapshot_rewrite.h"
 #include "apply/snapshot_write.h"
 
@@ -176,6 +177,13 @@ static bool restore_write_small(
 static bool
 restore_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
 {
+    bool is_written = false;
+    if (snapshot_reform_wanted(stream) && !snapshot_reform(stream, body, size, &is_written, err)) {
+        return false;
+    }
+    if (is_written) {
+        return true;
+    }
     size_t room = size + stream->value.item.name.size + RESTORE_EXTRA_MAX;
     if (room <= stream->router->batch_bytes) {
         return restore_clear(stream, err) && restore_write_small(stream, body, size, room, err);
@@ -212,9 +220,7 @@ bool snapshot_write(struct stream *stream, const uint8_t *body, size_t size, str
             }
         }
         if (restore_version(stream) == 0) {
-            return snapshot_rewrite_begin(stream, err) &&
-                   snapshot_rewrite_piece(stream, body, size, err) &&
-                   snapshot_rewrite_end(stream, err);
+            return snapshot_rewrite_whole(stream, body, size, err);
         }
     }
     return restore_write(stream, body, size, err);

@@ -36,6 +36,7 @@ void stream_deinit(struct stream *stream)
     rdb_parser_free(stream->parser);
     rdb_decoder_free(stream->decoder);
     rewriter_free(stream->rewriter);
+    reformer_free(stream->reformer);
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);

@@ -95,7 +95,8 @@ struct snapshot_value {
     bool is_decoded;    /* VALUE_REWRITE: the decoder saw the end                */
     uint32_t rest_size; /* VALUE_REWRITE: walked, but left by the decoder       */
     uint8_t rest[32];
-    bool is_new; /* open, but too little of it was there to measure it */
+    bool is_new;      /* open, but too little of it was there to measure it */
+    bool is_measured; /* its size is known before its end: a string or a single blob */
 };
 
 /* Commands between MULTI and EXEC, kept until it is known where they go. */
@@ -169,7 +170,9 @@ struct stream {
     struct snapshot_value value;
     struct rdb_decoder *decoder; /* for VALUE_REWRITE; made when first needed */
     struct rewriter *rewriter;
-    struct hold value_hold; /* a snapshot value being gathered */
+    struct reformer *reformer; /* for listpacks of another form; made when first needed */
+    bool is_reforming;         /* the snapshot's listpacks may have another form than needed */
+    struct hold value_hold;    /* a snapshot value being gathered */
     struct transaction transaction;
     uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
 

@@ -72,6 +72,9 @@ void topology_deinit(struct topology *topology);
 /* Reads INFO of one server over an open control connection. */
 MUST_CHECK bool server_read(struct control *control, struct server *server, struct syn_err *err);
 
+/* "7.0.15" is 70015; what does not follow that form counts as 0 from there on. */
+uint32_t server_version(const char *text, size_t size);
+
 /* The databases with keys, from the text of INFO: start with .next at the text. False at its end.
  */
 struct keyspace_cursor {

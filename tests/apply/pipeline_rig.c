@@ -82,7 +82,7 @@ static void rdb_length(struct bytes *rdb, size_t size)
     }
 }
 
-static void rdb_text(struct bytes *rdb, const void *text, size_t size)
+void rdb_text(struct bytes *rdb, const void *text, size_t size)
 {
     rdb_length(rdb, size);
     bytes_add(rdb, text, size);

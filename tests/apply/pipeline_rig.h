@@ -188,6 +188,7 @@ void bytes_fixture(struct bytes *to, const char *path);
 /* RDB: header, then what the functions below add, then the end with its CRC. */
 void rdb_open(struct bytes *rdb);
 void rdb_select(struct bytes *rdb, uint8_t db);
+void rdb_text(struct bytes *rdb, const void *text, size_t size); /* a raw STR */
 void rdb_string_add(struct bytes *rdb, const char *key, const void *value, size_t size);
 void rdb_expire(struct bytes *rdb, uint64_t ms);
 /* A list (type 1) of this many elements of this size. */

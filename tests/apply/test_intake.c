@@ -179,6 +179,8 @@ static void test_every_version(void **state)
         assert_true(intake_ask(&trusted, &topology, TIMEOUT_MS, &err));
         assert_false(trusted.is_asked);
         assert_same(&trusted, &by_version);
+        assert_int_equal(trusted.listpack_form, by_version.listpack_form);
+        assert_int_equal(asked.listpack_form, LISTPACK_UNKNOWN);
         assert_empty(context);
         topology_deinit(&topology);
         redisFree(context);
@@ -378,9 +380,11 @@ static void test_cluster(void **state)
     intake_of_version(&expected, &(struct server){.version = 70015});
     assert_true(intake_ask(&intake, &topology, TIMEOUT_MS, &err));
     assert_same(&intake, &expected);
+    assert_int_equal(intake.listpack_form, LISTPACK_LONG);
     topology.shards[1].server.is_standard = false;
     assert_true(intake_ask(&intake, &topology, TIMEOUT_MS, &err));
     assert_true(intake.is_asked);
+    assert_int_equal(intake.listpack_form, LISTPACK_UNKNOWN);
     assert_same(&intake, &expected);
     redisContext *second = test_connect(topology.shards[1].server.endpoint.port);
     test_command_ok(second, "ACL SETUSER default -restore");

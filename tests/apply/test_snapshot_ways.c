@@ -191,6 +191,126 @@ static void test_hints(void **state)
     bytes_free(&rdb);
 }
 
+/* ---- listpacks of the other family ---- */
+
+#define SPECIAL_BYTES 16383 /* an entry with two forms */
+
+/* A hash {long text: 1} in a listpack of the long or short form, written by such a server. */
+static void rdb_listpack(struct bytes *rdb, const char *writer, const char *version, bool is_long)
+{
+    static const uint8_t back_long[] = {0, 0xff, 0xff, 1, 1, 0xff};
+    static const uint8_t back_short[] = {0x7f, 0xff, 1, 1, 0xff};
+    struct bytes listpack = {0};
+    size_t back_size = is_long ? sizeof(back_long) : sizeof(back_short);
+    uint32_t head[2] = {(uint32_t)(6 + SPECIAL_BYTES + back_size), SPECIAL_BYTES - 5};
+    bytes_add(&listpack, &head[0], 4);
+    bytes_add(&listpack, "\2\0\xf0", 3);
+    bytes_add(&listpack, &head[1], 4);
+    for (uint32_t i = 0; i < SPECIAL_BYTES - 5; i++) {
+        bytes_add(&listpack, "x", 1);
+    }
+    bytes_add(&listpack, is_long ? back_long : back_short, back_size);
+    rdb_open(rdb);
+    if (writer != NULL) {
+        bytes_add(rdb, "\xfa", 1);
+        rdb_text(rdb, writer, strlen(writer));
+        rdb_text(rdb, version, strlen(version));
+    }
+    bytes_add(rdb, (const uint8_t[]){RDB_TYPE_HASH_LISTPACK}, 1);
+    rdb_text(rdb, "h", 1);
+    rdb_text(rdb, listpack.bytes, listpack.size);
+    rdb_close(rdb);
+    bytes_free(&listpack);
+}
+
+static void wants_long(struct intake *intake)
+{
+    intake->listpack_form = LISTPACK_LONG;
+}
+
+static void wants_short(struct intake *intake)
+{
+    intake->listpack_form = LISTPACK_SHORT;
+}
+
+static void wants_unknown(struct intake *intake)
+{
+    intake->listpack_form = LISTPACK_UNKNOWN;
+}
+
+/* What the destination gets, as a digest. */
+static uint64_t reformed(const char *writer,
+                         const char *version,
+                         bool is_long,
+                         void (*change)(struct intake *),
+                         bool is_large)
+{
+    struct bytes rdb = {0};
+    rdb_listpack(&rdb, writer, version, is_long);
+    /* With little to hold a blob of known size would be passed on as it arrives. */
+    struct rig_options options = {.is_stepped = true,
+                                  .chunk_bytes = 1000,
+                                  .headroom_bytes = 200,
+                                  .hold_bytes_free = is_large ? 1200 : 20000};
+    struct rig *rig = run(&rdb, &options, change);
+    expect_order(rig, "0 RESTORE h 0 ", NULL);
+    uint64_t digest = rig_peer_value(rig, 0, &rig->peers[0].digest);
+    assert_int_equal(atomic_load_relaxed(&rig->lanes[0].keys_acked), 1);
+    rig_free(rig);
+    bytes_free(&rdb);
+    return digest;
+}
+
+/* The form of the destination arrives, whoever wrote the snapshot, and however large the value is.
+ */
+static void test_listpack_forms(void **state)
+{
+    (void)state;
+    for (int is_large = 0; is_large < 2; is_large++) {
+        uint64_t in_long = reformed("redis-ver", "7.0.15", true, wants_long, is_large);
+        uint64_t in_short = reformed("valkey-ver", "9.1.2", false, wants_short, is_large);
+        assert_true(in_long != in_short);
+        assert_int_equal(reformed("redis-ver", "7.0.15", true, wants_short, is_large), in_short);
+        assert_int_equal(reformed("valkey-ver", "9.1.2", false, wants_long, is_large), in_long);
+        assert_int_equal(reformed("valkey-ver", "9.0.0", false, wants_long, is_large), in_long);
+        assert_int_equal(reformed("valkey-ver", "9.0.0", true, wants_long, is_large), in_long);
+        assert_int_equal(reformed("valkey-ver", "8.1.1", true, wants_short, is_large), in_short);
+        assert_int_equal(reformed(NULL, NULL, true, wants_short, is_large), in_short);
+        assert_int_equal(reformed(NULL, NULL, true, wants_long, is_large), in_long);
+    }
+}
+
+/* Where the right form is not known, or differs from shard to shard, commands are right. */
+static void test_an_unknown_listpack_form(void **state)
+{
+    (void)state;
+    struct bytes rdb = {0};
+    rdb_listpack(&rdb, "redis-ver", "7.0.15", true);
+    struct rig *rig = run(&rdb, &(struct rig_options){.is_stepped = true}, wants_unknown);
+    expect_order(rig, "0 DEL h\n0 HSET h xxx", " 1\n", NULL);
+    expect_no(rig, "RESTORE");
+    rig_free(rig);
+    bytes_free(&rdb);
+}
+
+/* A blob that must be looked into and fits in no memory is an error that says what to do. */
+static void test_a_listpack_beyond_memory(void **state)
+{
+    (void)state;
+    struct bytes rdb = {0};
+    rdb_listpack(&rdb, "redis-ver", "7.0.15", true);
+    struct rig *rig = rig_new(&(struct rig_options){
+        .is_stepped = true, .chunk_bytes = 1000, .hold_bytes_free = 1200, .hold_bytes_max = 9000});
+    wants_short(&rig->task.intake);
+    rig_session(rig, 0, (int64_t)rdb.size, NULL, 1);
+    rig_feed(rig, 0, rdb.bytes, rdb.size, 0);
+    const struct syn_err *err = rig_failure(rig);
+    assert_int_equal(err->code, SYN_CODE_MEMORY);
+    assert_non_null(strstr(err->msg, "raise --memory"));
+    rig_free(rig);
+    bytes_free(&rdb);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +318,9 @@ int main(void)
         cmocka_unit_test(test_no_replace),
         cmocka_unit_test(test_no_restore),
         cmocka_unit_test(test_hints),
+        cmocka_unit_test(test_listpack_forms),
+        cmocka_unit_test(test_an_unknown_listpack_form),
+        cmocka_unit_test(test_a_listpack_beyond_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
