@@ -258,6 +258,7 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
 {
     struct snapshot_value *value = &stream->value;
     value->item = *item;
+    value->offset = rdb_parser_offset(stream->parser);
     value->db = stream->snapshot_db;
     value->way = value->db == DB_NONE ? VALUE_SKIP : VALUE_WHOLE;
     if (value->way != VALUE_SKIP) {

@@ -13,8 +13,6 @@
 
 #include "rdb/rewrite.h"
 
-/* Losses told one by one, per stream; the status counts all. */
-#define LOSSES_LOGGED_MAX 100
 /* With this much behind the bytes left over, the decoder is past them: it leaves fewer than 32
  * unused. */
 #define BOUNCE_MORE 256
@@ -23,7 +21,7 @@ static enum rdb_flow rewrite_command(void *arg, const struct rewrite_command *co
 {
     struct stream *stream = arg;
     struct snapshot_value *value = &stream->value;
-    struct op op = {.offset = stream->payload_pos,
+    struct op op = {.offset = value->offset,
                     .stream = stream->index,
                     .slot = value->slot,
                     .kind = OP_COMMAND,
@@ -41,21 +39,15 @@ static void rewrite_loss(void *arg, const struct rewrite_loss *loss)
     if (loss->outcome == REWRITE_STOP) {
         return; /* the error tells it */
     }
-    bool is_skipped = loss->outcome == REWRITE_SKIP;
-    counter_add(is_skipped ? &stream->values_skipped : &stream->values_degraded, 1);
-    uint64_t count = atomic_load_relaxed(&stream->values_skipped) +
-                     atomic_load_relaxed(&stream->values_degraded);
-    if (count > LOSSES_LOGGED_MAX) {
-        return;
-    }
-    char text[ENDPOINT_TEXT_MAX];
-    log_warning("source %s: key hash %016llx in database %u of the destination %s: %s%s",
-                endpoint_text(&stream->feed->options.endpoint, text),
-                (unsigned long long)key_hash(loss->key.bytes, loss->key.size),
-                stream->value.db,
-                is_skipped ? "is left out" : "is not written in full",
-                rewrite_reason_text(loss->reason),
-                count == LOSSES_LOGGED_MAX ? "; more of these are only counted" : "");
+    stream_lose(
+        stream,
+        (struct loss){.outcome = loss->outcome == REWRITE_SKIP ? LOSS_SKIPPED : LOSS_DEGRADED,
+                      .db = stream->value.db,
+                      .key = loss->key,
+                      .type = rdb_type_name(stream->value.item.type),
+                      .offset = stream->value.offset,
+                      .reason = rewrite_reason_text(loss->reason),
+                      .count = loss->count});
 }
 
 static bool rewrite_prepare(struct stream *stream, struct syn_err *err)
@@ -87,7 +79,7 @@ static bool rewrite_fail(struct stream *stream, struct syn_err *err)
             "cannot be written: %s; use a later destination, or --on-unsupported degrade or "
             "skip",
             endpoint_text(&stream->feed->options.endpoint, text),
-            (unsigned long long)rdb_parser_offset(stream->parser),
+            (unsigned long long)stream->value.offset,
             rdb_type_name(item->type),
             item->type,
             (unsigned long long)key_hash(item->name.bytes, item->name.size),
@@ -104,7 +96,7 @@ bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
     struct rdb_value_place place = {.type = item->type,
                                     .is_valkey = stream->is_valkey,
                                     .key_hash = key_hash(item->name.bytes, item->name.size),
-                                    .offset = rdb_parser_offset(stream->parser)};
+                                    .offset = value->offset};
     value->way = VALUE_REWRITE;
     value->rest_size = 0;
     value->is_counted = false;

@@ -6,7 +6,7 @@
 
 static struct op snapshot_op(const struct stream *stream, uint32_t key_count)
 {
-    return (struct op){.offset = stream->payload_pos,
+    return (struct op){.offset = stream->value.offset,
                        .stream = stream->index,
                        .slot = stream->value.slot,
                        .kind = OP_COMMAND,
@@ -340,6 +340,14 @@ bool stream_broadcast(struct stream *stream,
     return true;
 }
 
+static struct op function_op(const struct stream *stream)
+{
+    return (struct op){.offset = stream->payload_pos,
+                       .stream = stream->index,
+                       .slot = SLOT_NONE,
+                       .kind = OP_COMMAND};
+}
+
 bool snapshot_write_function(struct stream *stream, const struct slice *code, struct syn_err *err)
 {
     if (!stream->task->intake.has_functions) {
@@ -352,15 +360,11 @@ bool snapshot_write_function(struct stream *stream, const struct slice *code, st
             endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}));
     }
     const struct slice args[] = {SLICE("FUNCTION"), SLICE("LOAD"), SLICE("REPLACE"), *code};
-    struct op op = snapshot_op(stream, 0);
-    op.slot = SLOT_NONE;
-    return stream_broadcast(stream, args, 4, op, err);
+    return stream_broadcast(stream, args, 4, function_op(stream), err);
 }
 
 bool snapshot_write_script(struct stream *stream, const struct slice *body, struct syn_err *err)
 {
     const struct slice args[] = {SLICE("SCRIPT"), SLICE("LOAD"), *body};
-    struct op op = snapshot_op(stream, 0);
-    op.slot = SLOT_NONE;
-    return stream_broadcast(stream, args, 3, op, err);
+    return stream_broadcast(stream, args, 3, function_op(stream), err);
 }

@@ -34,6 +34,7 @@
 
 #include "apply/command_table.h"
 #include "apply/intake.h"
+#include "apply/loss.h"
 #include "apply/router.h"
 
 /* What all streams of a task share; constant but for the atomics. */
@@ -46,7 +47,8 @@ struct task {
     const uint16_t *db_map;
     uint32_t db_map_count;
     uint32_t stream_count;
-    bool only_snapshot;   /* the live stream is not decoded                               */
+    bool only_snapshot; /* the live stream is not decoded                               */
+    struct loss_sink losses;
     struct intake intake; /* what the destination takes, with policy and limits of rewriting  */
     size_t rewrite_item_bytes_max; /* of one element or blob that is rewritten               */
     size_t transaction_bytes_max;  /* kept of one stream's transaction; beyond, it is split */
@@ -83,6 +85,7 @@ enum value_way {
 struct snapshot_value {
     enum value_way way;
     struct rdb_item item; /* the key; item.name points to `name` once gathering began */
+    uint64_t offset;      /* of its first byte in the snapshot          */
     uint32_t db;          /* at the destination                        */
     uint16_t slot;
     uint32_t lane;
@@ -174,6 +177,7 @@ struct stream {
     bool is_reforming;         /* the snapshot's listpacks may have another form than needed */
     struct hold value_hold;    /* a snapshot value being gathered */
     struct transaction transaction;
+    uint32_t losses_logged;
     uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
 
     struct stream_place places[STREAM_PLACES];

@@ -304,6 +304,20 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     out->ttl_tolerance_ms = (uint64_t)number_of(from, OPTION_TTL_TOLERANCE);
 }
 
+static bool losses_build(const struct syn_config *from, struct config *out, struct syn_err *err)
+{
+    const char *path = from->text[OPTION_LOSSES];
+    size_t size = path != NULL ? strlen(path) : 0;
+    if (path != NULL && (size == 0 || size >= sizeof(out->losses_path))) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "losses: a path of 1 to %zu bytes is needed",
+                   sizeof(out->losses_path) - 1);
+    }
+    memcpy(out->losses_path, path != NULL ? path : "", size + 1);
+    return true;
+}
+
 bool config_build(const struct syn_config *from, struct config *out, struct syn_err *err)
 {
     /* Two URIs are 128 hosts of a kilobyte: too much for a thread's stack that may be small. */
@@ -313,7 +327,8 @@ bool config_build(const struct syn_config *from, struct config *out, struct syn_
     }
     memset(out, 0, sizeof(*out));
     numbers_build(from, out);
-    bool ok = mode_build(from, out, err) && side_build(from, &source_options, &uris[0], err) &&
+    bool ok = mode_build(from, out, err) && losses_build(from, out, err) &&
+              side_build(from, &source_options, &uris[0], err) &&
               side_build(from, &destination_options, &uris[1], err) &&
               db_rules_build(from, &uris[0], out, err) &&
               db_destination_build(from, &uris[1], out, err);

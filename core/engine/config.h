@@ -14,6 +14,7 @@
 #define CONFIG_HOSTS_MAX 64
 #define CONFIG_DB_MAX 1024 /* databases a filter or map can name; servers default to 16 */
 #define CONFIG_DB_NONE UINT16_MAX
+#define CONFIG_PATH_MAX 1024 /* with the terminator */
 
 /* How far a sync goes. */
 enum sync_mode {
@@ -38,6 +39,7 @@ struct config {
     enum sync_mode mode;
     enum nonempty_policy on_nonempty;
     enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
+    char losses_path[CONFIG_PATH_MAX];  /* "": losses are not recorded */
     bool prefer_replica;
     /* db_map[n]: destination database of source database n, or CONFIG_DB_NONE: not selected.
      * Without db and db-map options every n maps to itself, also beyond the table (has_db_rules

@@ -84,6 +84,8 @@ static bool engine_prepare(struct syn_engine *engine, struct syn_err *err)
                         &engine->destination,
                         &engine->destination_was_empty,
                         err) &&
+           (engine->config.losses_path[0] == '\0' ||
+            losses_open(&engine->losses, engine->config.losses_path, err)) &&
            intake_ask(&engine->intake,
                       &engine->destination,
                       (int)engine->config.connect_timeout_ms,
@@ -183,6 +185,7 @@ void syn_engine_free(struct syn_engine *engine)
         pthread_join(engine->control, NULL);
     }
     engine_demolish(engine);
+    losses_close(&engine->losses);
     topology_deinit(&engine->source);
     topology_deinit(&engine->destination);
     engine_delete(engine);

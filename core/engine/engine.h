@@ -21,6 +21,7 @@
 #include "apply/stream.h"
 #include "apply/topology.h"
 #include "core/engine/config.h"
+#include "core/engine/losses.h"
 #include "core/engine/precheck.h"
 #include "core/engine/syn.h"
 
@@ -59,6 +60,7 @@ struct syn_engine {
     struct topology destination;
     bool destination_was_empty;
     struct intake intake; /* asked after the prechecks */
+    struct losses losses;
 
     struct failure failure;
     struct waker control_waker;

@@ -170,6 +170,9 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->db_map_count = CONFIG_DB_MAX;
     task->stream_count = engine->stream_count;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
+    if (engine->losses.file != NULL) {
+        task->losses = (struct loss_sink){.record = losses_record, .arg = &engine->losses};
+    }
     task->intake = engine->intake;
     task->intake.rewrite.policy = config->on_unsupported;
     task->intake.rewrite.pending_max =

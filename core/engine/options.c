@@ -105,6 +105,12 @@ static const struct syn_option table[] = {
                                        "write it without that, or leave the key out.",
                                .choices = "stop|degrade|skip",
                                .kind = SYN_OPTION_CHOICE},
+    [OPTION_LOSSES] = {.name = "losses",
+                       .env = "SYNCLINE_LOSSES",
+                       .value_name = "FILE",
+                       .help = "Append a JSON line to this file for every value that is written in "
+                               "part or left out, with its key and the reason.",
+                       .kind = SYN_OPTION_TEXT},
     [OPTION_DB] = {.name = "db",
                    .env = "SYNCLINE_DB",
                    .value_name = "LIST",
