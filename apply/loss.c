@@ -9,6 +9,7 @@ const char *loss_outcome_name(enum loss_outcome outcome)
     static const char *const names[LOSS_OUTCOME_COUNT] = {
         [LOSS_DEGRADED] = "degraded",
         [LOSS_SKIPPED] = "skipped",
+        [LOSS_CORRUPT] = "corrupt",
     };
     ASSERT(outcome < LOSS_OUTCOME_COUNT);
     return names[outcome];
@@ -16,7 +17,14 @@ const char *loss_outcome_name(enum loss_outcome outcome)
 
 static _Atomic uint64_t *loss_counter(struct stream *stream, enum loss_outcome outcome)
 {
-    return outcome == LOSS_SKIPPED ? &stream->values_skipped : &stream->values_degraded;
+    switch (outcome) {
+    case LOSS_SKIPPED:
+        return &stream->values_skipped;
+    case LOSS_CORRUPT:
+        return &stream->values_corrupt;
+    default:
+        return &stream->values_degraded;
+    }
 }
 
 static void loss_log(struct stream *stream, const struct loss *loss)
@@ -24,6 +32,7 @@ static void loss_log(struct stream *stream, const struct loss *loss)
     static const char *const words[LOSS_OUTCOME_COUNT] = {
         [LOSS_DEGRADED] = "is not written in full",
         [LOSS_SKIPPED] = "is left out",
+        [LOSS_CORRUPT] = "is set aside",
     };
     if (stream->losses_logged == LOSSES_LOGGED_MAX) {
         return;

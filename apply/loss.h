@@ -18,9 +18,16 @@
 
 #define LOSSES_LOGGED_MAX 100
 
+/* What becomes of a snapshot value that is damaged, though its end is known. */
+enum corrupt_policy {
+    CORRUPT_STOP,
+    CORRUPT_SKIP, /* a loss; the destination has no such key afterwards */
+};
+
 enum loss_outcome {
     LOSS_DEGRADED, /* written without what the destination cannot represent   */
     LOSS_SKIPPED,  /* left out, since the destination cannot represent it      */
+    LOSS_CORRUPT,  /* set aside, since it is damaged or the destination takes it for that */
     LOSS_OUTCOME_COUNT,
 };
 /* "degraded" …; static. */

@@ -28,6 +28,8 @@
 #include "apply/lane.h"
 #include "rdb/rdb.h"
 
+struct stream;
+
 #define ROUTER_RESERVE 2
 /* Keys per MSET of a snapshot: a server spends about half the CPU per key on an MSET of 50 that it
  * spends on a SET, and hardly less beyond 100. */
@@ -78,11 +80,23 @@ struct router {
     uint64_t frontier;
     struct waker *waker;       /* the decoder's                     */
     const _Atomic bool *abort; /* set: give up waiting              */
+    struct stream *streams;    /* those that write here, by router_next */
+    size_t refused_bytes;      /* of operations that are kept to be mended: refusal.h */
     const void *unit_owner;    /* the stream whose unit stays open between steps, or NULL */
     uint64_t wait_ns;          /* time spent waiting for batches    */
     /* W: decoder, relaxed. R: any: shown in status. */
     _Atomic bool is_waiting;
 };
+
+/* The number of the lane's open batch, into which the last operation was written. */
+static inline uint64_t router_batch_seq(const struct router *router, uint32_t lane)
+{
+    return router->writers[lane].batch->seq;
+}
+static inline const struct lane *router_lane(const struct router *router, uint32_t lane)
+{
+    return router->writers[lane].port->lane;
+}
 
 struct router_options {
     uint32_t batch_count;

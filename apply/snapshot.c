@@ -7,6 +7,7 @@
  * ABSTTL with the raw bytes; what is left is rewritten as commands (snapshot_rewrite.c). All
  * replace the key whole, so each may be repeated.
  */
+#include "apply/snapshot_mend.h"
 #include "apply/snapshot_reform.h"
 #include "apply/snapshot_rewrite.h"
 #include "apply/snapshot_write.h"
@@ -79,11 +80,6 @@ value_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_
     return snapshot_write(stream, body, size, err) ? STEP_DONE : STEP_FAIL;
 }
 
-static bool value_can_restore(const struct stream *stream)
-{
-    return stream->task->intake.restore_version[stream->is_valkey][stream->value.item.type] != 0;
-}
-
 /* The first look at a value: usually all of it lies in the window, and is written from there. */
 static enum step value_begin(struct stream *stream, struct walk *walk, struct syn_err *err)
 {
@@ -109,7 +105,7 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
     }
     value->is_measured = total != UINT64_MAX;
     bool is_large = total != UINT64_MAX && total > size && total > stream->task->hold_bytes_free;
-    if (is_large && value->way == VALUE_WHOLE && !value_can_restore(stream)) {
+    if (is_large && value->way == VALUE_WHOLE && snapshot_restore_version(stream) == 0) {
         value->way = VALUE_REWRITE; /* a string; others were told at their key */
     }
     if (is_large && value->way == VALUE_WHOLE && !snapshot_reform_wanted(stream)) {
@@ -266,7 +262,7 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
         value->slot = route_slot(route, item->name.bytes, item->name.size);
         value->lane = route_lane(route, value->slot);
         /* A string may still join an MSET. */
-        if (UNLIKELY(item->type != RDB_TYPE_STRING && !value_can_restore(stream))) {
+        if (UNLIKELY(item->type != RDB_TYPE_STRING && snapshot_restore_version(stream) == 0)) {
             value->way = VALUE_REWRITE;
         }
     }
@@ -362,6 +358,9 @@ static enum step payload_finish(struct stream *stream, struct syn_err *err)
             (unsigned long long)stream->payload_pos);
         return STEP_FAIL;
     }
+    if (!snapshot_settle(stream, err)) {
+        return STEP_FAIL;
+    }
     stream_payload_end(stream);
     return STEP_DONE;
 }
@@ -410,6 +409,10 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     bool is_over = false;
     stream->item_wanted = 1;
     while (step == STEP_DONE && !is_over) {
+        if (UNLIKELY(stream->refusals != NULL) && !stream->value.is_open &&
+            !snapshot_mend(stream, err)) {
+            return STEP_FAIL;
+        }
         if (stream->value.is_open && stream->value.is_new) {
             step = value_begin(stream, &walk, err);
         } else if (stream->value.is_open) {
@@ -466,6 +469,9 @@ snapshot_mark_step(struct stream *stream, const struct window *window, struct sy
     stream->payload_pos += take;
     input_use(stream, take);
     if (stream->mark_matched == EOF_MARK_SIZE) {
+        if (!snapshot_settle(stream, err)) {
+            return STEP_FAIL;
+        }
         stream_payload_end(stream);
     }
     return STEP_DONE;

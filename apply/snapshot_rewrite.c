@@ -86,7 +86,28 @@ static bool rewrite_fail(struct stream *stream, struct syn_err *err)
             stream->value.db,
             reason);
     }
-    return false;
+    return snapshot_corrupt(stream, err);
+}
+
+bool snapshot_corrupt(struct stream *stream, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    if (stream->task->on_corrupt == CORRUPT_STOP || err->code != SYN_CODE_SOURCE_DATA) {
+        return false;
+    }
+    stream_lose(stream,
+                (struct loss){.outcome = LOSS_CORRUPT,
+                              .db = value->db,
+                              .key = value->item.name,
+                              .type = rdb_type_name(value->item.type),
+                              .offset = value->offset,
+                              .reason = err->msg,
+                              .count = 1});
+    value->way = VALUE_SKIP;
+    const struct slice args[] = {SLICE("DEL"), value->item.name};
+    struct op op = {
+        .offset = value->offset, .stream = stream->index, .slot = value->slot, .kind = OP_COMMAND};
+    return live_forward_args(stream, value->lane, value->db, args, 2, op, err);
 }
 
 bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
@@ -126,7 +147,8 @@ static bool rewrite_run(
         value->way = VALUE_SKIP;
         return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
     case RDB_DECODE_ERROR:
-        return false;
+        /* Want of memory is no damage. */
+        return !rdb_decoder_is_over_limit(stream->decoder) && snapshot_corrupt(stream, err);
     }
     return false;
 }
@@ -180,12 +202,13 @@ bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     if (!value->is_decoded) {
-        return ERR(err,
-                   SYN_CODE_SOURCE_DATA,
-                   "a %s (key hash %016llx) ends at byte %llu, and its elements go on behind that",
-                   rdb_type_name(value->item.type),
-                   (unsigned long long)key_hash(value->item.name.bytes, value->item.name.size),
-                   (unsigned long long)rdb_parser_offset(stream->parser));
+        ERR(err,
+            SYN_CODE_SOURCE_DATA,
+            "a %s (key hash %016llx) ends at byte %llu, and its elements go on behind that",
+            rdb_type_name(value->item.type),
+            (unsigned long long)key_hash(value->item.name.bytes, value->item.name.size),
+            (unsigned long long)rdb_parser_offset(stream->parser));
+        return snapshot_corrupt(stream, err);
     }
     return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
 }

@@ -127,9 +127,11 @@ static uint8_t *restore_put_tail(uint8_t *out, const struct stream *stream)
     return out;
 }
 
-static uint16_t restore_version(const struct stream *stream)
+static struct op restore_op(const struct stream *stream)
 {
-    return stream->task->intake.restore_version[stream->is_valkey][stream->value.item.type];
+    struct op op = snapshot_op(stream, 1);
+    op.kind = OP_RESTORE;
+    return op;
 }
 
 /* What RESTORE needs before it. */
@@ -137,7 +139,7 @@ static bool restore_clear(struct stream *stream, struct syn_err *err)
 {
     const struct snapshot_value *value = &stream->value;
     const struct slice args[] = {SLICE("DEL"), value->item.name};
-    return stream->task->intake.has_replace ||
+    return (stream->task->intake.has_replace && !stream->task->clears_first) ||
            live_forward_args(stream, value->lane, value->db, args, 2, snapshot_op(stream, 0), err);
 }
 
@@ -168,9 +170,10 @@ static bool restore_write_small(
     *payload = value->item.type;
     memcpy(payload + 1, body, size);
     uint8_t *out = payload + 1 + size;
-    rdb_footer_write(out, crc64_update(0, payload, 1 + size), restore_version(stream));
+    rdb_footer_write(out, crc64_update(0, payload, 1 + size), snapshot_restore_version(stream));
     out = restore_put_tail(out + RDB_FOOTER_SIZE, stream);
-    router_commit(stream->router, value->lane, begin, out, snapshot_op(stream, 1));
+    router_commit(stream->router, value->lane, begin, out, restore_op(stream));
+    stream->restore_seq = router_batch_seq(stream->router, value->lane);
     return restore_expire(stream, err);
 }
 
@@ -192,38 +195,46 @@ restore_write(struct stream *stream, const uint8_t *body, size_t size, struct sy
            snapshot_stream_piece(stream, body, size, err) && snapshot_stream_end(stream, err);
 }
 
-bool snapshot_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
+static bool write_string(struct stream *stream,
+                         const struct rdb_string *text,
+                         const uint8_t *body,
+                         size_t size,
+                         struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
-    if (value->item.type == RDB_TYPE_STRING) {
-        struct rdb_string text;
-        enum rdb_status status = rdb_string_read(body, size, &text, err);
-        if (UNLIKELY(status != RDB_READY)) {
-            return status == RDB_MORE ? ERR(err,
-                                            SYN_CODE_INTERNAL,
-                                            "a framed string of %zu bytes is not whole",
-                                            size)
-                                      : false;
-        }
-        if (string_goes_plain(stream, &text)) {
-            if (value->item.expire_ms < 0) {
-                return router_group(stream->router,
-                                    value->lane,
-                                    value->db,
-                                    &value->item.name,
-                                    &text,
-                                    snapshot_op(stream, 1),
-                                    err);
-            }
-            if (stream->task->intake.rewrite.has_set_expiry) {
-                return write_set_expire(stream, &text, err);
-            }
-        }
-        if (restore_version(stream) == 0) {
-            return snapshot_rewrite_whole(stream, body, size, err);
-        }
+    bool is_plain = string_goes_plain(stream, text);
+    if (is_plain && value->item.expire_ms < 0) {
+        return router_group(stream->router,
+                            value->lane,
+                            value->db,
+                            &value->item.name,
+                            text,
+                            snapshot_op(stream, 1),
+                            err) ||
+               snapshot_corrupt(stream, err);
     }
-    return restore_write(stream, body, size, err);
+    if (is_plain && stream->task->intake.rewrite.has_set_expiry) {
+        return write_set_expire(stream, text, err) || snapshot_corrupt(stream, err);
+    }
+    return snapshot_restore_version(stream) != 0 ? restore_write(stream, body, size, err)
+                                                 : snapshot_rewrite_whole(stream, body, size, err);
+}
+
+bool snapshot_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
+{
+    if (stream->value.item.type != RDB_TYPE_STRING) {
+        return restore_write(stream, body, size, err);
+    }
+    struct rdb_string text;
+    switch (rdb_string_read(body, size, &text, err)) {
+    case RDB_READY:
+        return write_string(stream, &text, body, size, err);
+    case RDB_MORE:
+        return ERR(err, SYN_CODE_INTERNAL, "a framed string of %zu bytes is not whole", size);
+    case RDB_ERROR:
+        break;
+    }
+    return false;
 }
 
 /* ---- values in pieces ---- */
@@ -277,20 +288,17 @@ bool snapshot_stream_piece(struct stream *stream,
     return router_put(stream->router, value->lane, bytes, size) || stopped(err);
 }
 
-static bool
-stream_finish(struct stream *stream, uint64_t crc, enum op_kind kind, struct syn_err *err)
+static bool stream_finish(struct stream *stream, uint64_t crc, struct op op, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     struct router *router = stream->router;
     uint8_t tail[128];
     ASSERT(value->left == 0);
-    rdb_footer_write(tail, crc, restore_version(stream));
+    rdb_footer_write(tail, crc, snapshot_restore_version(stream));
     uint8_t *out = restore_put_tail(tail + RDB_FOOTER_SIZE, stream);
     if (!router_put(router, value->lane, tail, (size_t)(out - tail))) {
         return stopped(err);
     }
-    struct op op = snapshot_op(stream, kind == OP_COMMAND ? 1 : 0);
-    op.kind = (uint8_t)kind;
     router_unit_done(router, value->lane, op);
     router_unit_end(router, value->lane);
     router->unit_owner = NULL;
@@ -299,7 +307,15 @@ stream_finish(struct stream *stream, uint64_t crc, enum op_kind kind, struct syn
 
 bool snapshot_stream_end(struct stream *stream, struct syn_err *err)
 {
-    return stream_finish(stream, stream->value.crc, OP_COMMAND, err) && restore_expire(stream, err);
+    struct snapshot_value *value = &stream->value;
+    if (!stream_finish(stream, value->crc, restore_op(stream), err)) {
+        return false;
+    }
+    stream->restore_seq = router_batch_seq(stream->router, value->lane);
+    if (stream->task->on_corrupt != CORRUPT_STOP) {
+        parcel_note(stream, value->lane);
+    }
+    return restore_expire(stream, err);
 }
 
 bool snapshot_abandon(struct stream *stream, struct syn_err *err)
@@ -320,7 +336,9 @@ bool snapshot_abandon(struct stream *stream, struct syn_err *err)
         }
     }
     value->is_open = false;
-    return stream_finish(stream, ~value->crc, OP_TOLERANT, err);
+    struct op op = snapshot_op(stream, 0);
+    op.kind = OP_TOLERANT;
+    return stream_finish(stream, ~value->crc, op, err);
 }
 
 /* ---- functions and scripts ---- */

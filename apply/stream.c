@@ -1,4 +1,4 @@
-#include "apply/stream_private.h"
+#include "apply/snapshot_mend.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +19,8 @@ bool stream_init(struct stream *stream,
     stream->task = task;
     stream->feed = feed;
     stream->router = router;
+    stream->router_next = router->streams;
+    router->streams = stream;
     stream->wanted = 1;
     size_t item_bytes_max = task->hold_bytes_max < UINT32_MAX ? task->hold_bytes_max : UINT32_MAX;
     stream->parser = rdb_parser_new(item_bytes_max, err);
@@ -37,6 +39,7 @@ void stream_deinit(struct stream *stream)
     rdb_decoder_free(stream->decoder);
     rewriter_free(stream->rewriter);
     reformer_free(stream->reformer);
+    refusals_drop(stream);
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);
@@ -87,6 +90,7 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
     if (!router_drain(stream->router)) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
+    refusals_drop(stream);
     atomic_store_release(&stream->sweep_wanted, true);
     stream_set_state(stream, STREAM_HELD);
     waker_wake(stream->task->control);
@@ -128,6 +132,9 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
 
 void stream_advance(struct stream *stream)
 {
+    if (UNLIKELY(stream->parcels != NULL)) {
+        parcels_trim(stream);
+    }
     bool did = false;
     uint64_t offset = 0;
     while (stream->place_count > 0 &&
@@ -226,6 +233,13 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     }
     if (stream->router->unit_owner != NULL && stream->router->unit_owner != stream) {
         return true; /* another stream's value is on its way to a lane of ours */
+    }
+    if (UNLIKELY(stream->refusals != NULL) && stream->router->unit_owner == NULL &&
+        !stream->value.is_open) {
+        *did = true;
+        if (!snapshot_mend(stream, err)) {
+            return false;
+        }
     }
     /* Before the look at the input: a session's bytes are all there before its end is told. */
     int state = atomic_load_acquire(&stream->feed->state);

@@ -35,6 +35,7 @@
 #include "apply/command_table.h"
 #include "apply/intake.h"
 #include "apply/loss.h"
+#include "apply/refusal.h"
 #include "apply/router.h"
 
 /* What all streams of a task share; constant but for the atomics. */
@@ -48,6 +49,8 @@ struct task {
     uint32_t db_map_count;
     uint32_t stream_count;
     bool only_snapshot; /* the live stream is not decoded                               */
+    enum corrupt_policy on_corrupt;
+    bool clears_first; /* a DEL goes before each RESTORE: a refused one must leave no older value */
     struct loss_sink losses;
     struct intake intake; /* what the destination takes, with policy and limits of rewriting  */
     size_t rewrite_item_bytes_max; /* of one element or blob that is rewritten               */
@@ -178,7 +181,13 @@ struct stream {
     struct hold value_hold;    /* a snapshot value being gathered */
     struct transaction transaction;
     uint32_t losses_logged;
-    uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
+    uint32_t mends_logged;
+    struct stream *router_next; /* another that writes to the same router */
+    struct refusal *refusals;   /* to be mended, oldest first             */
+    struct parcel *parcels;
+    uint64_t restore_seq;     /* the batch of the last RESTORE           */
+    uint32_t restore_refused; /* types whose RDB version was refused: a bit each */
+    uint32_t snapshot_db;     /* destination database of the snapshot's present one, or DB_NONE */
 
     struct stream_place places[STREAM_PLACES];
     uint32_t place_head;
@@ -196,6 +205,7 @@ struct stream {
     _Atomic uint64_t values_rewritten;
     _Atomic uint64_t values_degraded;
     _Atomic uint64_t values_skipped;
+    _Atomic uint64_t values_corrupt;
     _Atomic uint64_t offset_decoded;
     _Atomic uint32_t
         snapshots_applied; /* release: number of the session whose snapshot is applied whole */

@@ -314,6 +314,11 @@ enum rdb_decode rdb_decoder_run(struct rdb_decoder *decoder,
     return result;
 }
 
+bool rdb_decoder_is_over_limit(const struct rdb_decoder *decoder)
+{
+    return decoder->fault.is_over_limit;
+}
+
 /* ---- payloads ---- */
 
 /* The footer of Valkey's own format: what makes type 22 mean Valkey's. */

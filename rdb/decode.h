@@ -194,6 +194,9 @@ enum rdb_decode rdb_decoder_run(struct rdb_decoder *decoder,
                                 size_t *used,
                                 struct syn_err *err);
 
+/* After an error: the value is not damaged, but larger somewhere than item_bytes_max. */
+bool rdb_decoder_is_over_limit(const struct rdb_decoder *decoder);
+
 /* Decodes a whole DUMP payload: footer, CRC, value, and nothing behind it. A visitor's pause does
  * not return: use rdb_payload_read, rdb_decoder_begin and rdb_decoder_run for that. A visitor's
  * stop is not an error. `key_hash` may be 0. */

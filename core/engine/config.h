@@ -7,6 +7,7 @@
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 
+#include "apply/loss.h"
 #include "core/engine/syn.h"
 #include "io/io.h"
 #include "rdb/rewrite.h"
@@ -39,7 +40,8 @@ struct config {
     enum sync_mode mode;
     enum nonempty_policy on_nonempty;
     enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
-    char losses_path[CONFIG_PATH_MAX];  /* "": losses are not recorded */
+    enum corrupt_policy on_corrupt;
+    char losses_path[CONFIG_PATH_MAX]; /* "": losses are not recorded */
     bool prefer_replica;
     /* db_map[n]: destination database of source database n, or CONFIG_DB_NONE: not selected.
      * Without db and db-map options every n maps to itself, also beyond the table (has_db_rules

@@ -170,6 +170,8 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->db_map_count = CONFIG_DB_MAX;
     task->stream_count = engine->stream_count;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
+    task->on_corrupt = config->on_corrupt;
+    task->clears_first = config->on_corrupt == CORRUPT_SKIP && !engine->destination_was_empty;
     if (engine->losses.file != NULL) {
         task->losses = (struct loss_sink){.record = losses_record, .arg = &engine->losses};
     }

@@ -105,6 +105,15 @@ static const struct syn_option table[] = {
                                        "write it without that, or leave the key out.",
                                .choices = "stop|degrade|skip",
                                .kind = SYN_OPTION_CHOICE},
+    [OPTION_ON_CORRUPT] = {.name = "on-corrupt",
+                           .env = "SYNCLINE_ON_CORRUPT",
+                           .value_name = "stop|skip",
+                           .default_text = "stop",
+                           .help =
+                               "What to do with a value that is damaged, when it is known where "
+                               "it ends: stop, or leave the key out and go on.",
+                           .choices = "stop|skip",
+                           .kind = SYN_OPTION_CHOICE},
     [OPTION_LOSSES] = {.name = "losses",
                        .env = "SYNCLINE_LOSSES",
                        .value_name = "FILE",

@@ -122,6 +122,7 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "values_rewritten", status->values_rewritten);
     event_set_number(out, "values_degraded", status->values_degraded);
     event_set_number(out, "values_skipped", status->values_skipped);
+    event_set_number(out, "values_corrupt", status->values_corrupt);
     set_lag(out, status->lag_bytes, status->lag_ms);
     event_set_number(out, "memory_bytes", status->memory_bytes);
     event_set_number(out, "memory_limit_bytes", status->memory_limit_bytes);
@@ -237,6 +238,11 @@ void report_table(const struct phase_times *times,
                  "represent them",
                  (unsigned long long)status->values_degraded,
                  (unsigned long long)status->values_skipped);
+    }
+    if (status->values_corrupt > 0) {
+        text_add(out,
+                 "; %llu values are damaged and were left out",
+                 (unsigned long long)status->values_corrupt);
     }
     if (status->transactions_split > 0) {
         text_add(out,
