@@ -24,6 +24,7 @@ enum op_kind {
     OP_COMMAND,  /* one reply, an error is a failure                                     */
     OP_TOLERANT, /* an error reply is expected and fine                                  */
     OP_RESTORE,  /* a snapshot value; the destination may refuse to load it (refusal.h)  */
+    OP_CLAIM,    /* an array: the ids of key_count that are pending now (refusal.h)     */
     OP_SCRIPT,   /* a script's own error is fine, one of the server's state is a failure */
     OP_MULTI,    /* +OK                                                                  */
     OP_QUEUED,   /* +QUEUED                                                              */
@@ -35,12 +36,13 @@ enum op_refusal {
     REFUSAL_NONE,
     REFUSAL_DATA,    /* RESTORE: the value cannot be loaded          */
     REFUSAL_VERSION, /* RESTORE: the RDB version or the CRC is wrong */
+    REFUSAL_CLAIMS,  /* XCLAIM: key_count of its ids are not pending */
 };
 
 struct op {
     uint64_t offset;    /* live: replication offset just after it; snapshot: payload position */
     uint32_t pos;       /* its first byte in this batch; 0 when it began in an earlier one    */
-    uint32_t key_count; /* snapshot keys it writes; 0 for live operations                     */
+    uint32_t key_count; /* snapshot keys it writes; of a claim, its ids; 0 for live operations */
     uint16_t stream;
     uint16_t slot; /* of its (first) key; SLOT_NONE when it has none or nobody routes by it */
     uint8_t kind;  /* enum op_kind                                                       */

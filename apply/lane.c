@@ -186,7 +186,7 @@ static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_
         return lane_refused(lane, batch, op, reply, err);
     }
     counter_add(&lane->ops_acked, 1);
-    if (op->key_count > 0) {
+    if (op->key_count > 0 && op->kind != OP_CLAIM) {
         counter_add(&lane->keys_acked, op->key_count);
     }
     return true;

@@ -176,6 +176,13 @@ static bool reply_begins(const struct reply *reply, const char *words)
 
 bool lane_sets_aside(struct batch *batch, struct op *op, const struct reply *reply)
 {
+    if (op->kind == OP_CLAIM && reply->kind == REPLY_ARRAY && reply->error_count == 0 &&
+        reply->integer < (int64_t)op->key_count) {
+        op->refusal = REFUSAL_CLAIMS;
+        op->key_count -= (uint32_t)reply->integer;
+        batch->refused_count++;
+        return true;
+    }
     if (op->kind != OP_RESTORE || reply->kind != REPLY_ERROR) {
         return false;
     }

@@ -19,6 +19,9 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
         return reply->kind != REPLY_ERROR;
     case OP_TOLERANT:
         return true;
+    case OP_CLAIM:
+        return reply->kind == REPLY_ARRAY && reply->error_count == 0 &&
+               reply->integer == (int64_t)op->key_count;
     case OP_SCRIPT:
         return reply->kind != REPLY_ERROR || lane_script_error_fits(reply);
     case OP_MULTI:

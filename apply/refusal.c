@@ -43,6 +43,16 @@ static bool word_is(const struct slice *word, const char *text)
     return word->size == strlen(text) && memcmp(word->bytes, text, word->size) == 0;
 }
 
+/* The key of any command: its second word. */
+static bool key_read(const uint8_t *bytes, size_t size, struct slice *key)
+{
+    const uint8_t *at = bytes;
+    size_t count;
+    struct slice name;
+    return number_read(&at, bytes + size, '*', &count) && count >= 2 &&
+           word_read(&at, bytes + size, &name) && word_read(&at, bytes + size, key);
+}
+
 bool restore_read(const uint8_t *bytes, size_t size, struct restore_words *words)
 {
     const uint8_t *at = bytes;
@@ -263,6 +273,30 @@ static void refused_restore(const struct refused *refused)
     }
 }
 
+/* Ids of a group whose entries are not in the stream, which is only known now. */
+static void refused_claims(const struct refused *refused)
+{
+    struct stream *stream = refused->stream;
+    const struct op *op = refused->op;
+    const struct parcel *parcel = refused->parcel;
+    struct loss loss = {.outcome = LOSS_DEGRADED,
+                        .db = refused->db,
+                        .type = "stream",
+                        .offset = op->offset,
+                        .reason = rewrite_reason_text(REWRITE_PENDING_DELETED),
+                        .count = op->key_count,
+                        .is_known_value = stream->claims_offset == op->offset};
+    struct slice key;
+    if (refused->bytes != NULL && key_read(refused->bytes, refused->size, &key)) {
+        loss.key = key;
+    } else if (parcel != NULL) {
+        loss.key = (struct slice){parcel->key, parcel->key_size};
+        loss.db = parcel->db;
+    }
+    stream->claims_offset = op->offset;
+    stream_lose(stream, loss);
+}
+
 void refusals_take(struct router *router, uint32_t lane, const struct batch *batch)
 {
     for (uint32_t i = 0; i < batch->op_count; i++) {
@@ -276,7 +310,11 @@ void refusals_take(struct router *router, uint32_t lane, const struct batch *bat
             ASSERT(refused.stream != NULL);
         }
         refused_fill(&refused, i);
-        refused_restore(&refused);
+        if (op->refusal == REFUSAL_CLAIMS) {
+            refused_claims(&refused);
+        } else {
+            refused_restore(&refused);
+        }
     }
 }
 

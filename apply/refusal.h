@@ -15,6 +15,9 @@
  *     cannot be told whether such a value is damaged: by --on-corrupt the task stops, or the value
  *     is a loss with that reason. To keep every large value until it is answered would take as much
  *     memory again as the largest; it can be had by hand, from the record of losses.
+ *   - An XCLAIM with which a rewritten stream's pending entries are made answers with those that
+ * are pending now. What is missing has no entry any more, which the snapshot does not tell: a loss
+ *     (degraded), like those that are known before.
  *   - Where RESTORE carries no expiry (before 5.0) a value cannot be written again from its payload
  *     alone, and counts as gone.
  *

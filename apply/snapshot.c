@@ -34,6 +34,7 @@ void snapshot_begin(struct stream *stream)
     hold_clear(stream, &stream->value_hold);
     stream->snapshot_db = task_db(stream->task, 0);
     stream->is_valkey = false;
+    stream->claims_offset = 0;
     snapshot_reform_source(stream, LISTPACK_UNKNOWN);
     atomic_store_relaxed(&stream->keys_read, 0);
     atomic_store_relaxed(&stream->snapshot_bytes, 0);

@@ -27,9 +27,17 @@ static enum rdb_flow rewrite_command(void *arg, const struct rewrite_command *co
                     .kind = OP_COMMAND,
                     .key_count = value->is_counted ? 0 : 1};
     struct syn_err err;
+    if (command->claim_count > 0) {
+        ASSERT(value->is_counted); /* by the DEL that every stream begins with */
+        op.kind = OP_CLAIM;
+        op.key_count = command->claim_count;
+    }
     value->is_counted = true;
     bool is_sent = live_forward(
         stream, value->lane, value->db, command->bytes.bytes, command->bytes.size, op, &err);
+    if (is_sent && op.kind == OP_CLAIM && command->bytes.size > stream->router->batch_bytes) {
+        parcel_note(stream, value->lane);
+    }
     return is_sent ? RDB_GO : RDB_STOP;
 }
 

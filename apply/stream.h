@@ -185,6 +185,7 @@ struct stream {
     struct stream *router_next; /* another that writes to the same router */
     struct refusal *refusals;   /* to be mended, oldest first             */
     struct parcel *parcels;
+    uint64_t claims_offset;   /* of the value whose claims fell short last */
     uint64_t restore_seq;     /* the batch of the last RESTORE           */
     uint32_t restore_refused; /* types whose RDB version was refused: a bit each */
     uint32_t snapshot_db;     /* destination database of the snapshot's present one, or DB_NONE */

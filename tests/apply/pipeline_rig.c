@@ -279,6 +279,25 @@ static void peer_select(struct peer *peer, const uint8_t *bytes, const struct re
     peer->db = (uint32_t)db;
 }
 
+/* XCLAIM key group consumer 0 ids TIME …: an array of the ids. */
+static void peer_claim(struct peer *peer, const uint8_t *bytes, const struct resp_command *command)
+{
+    uint64_t count = 0;
+    while (5 + count < command->argc && !arg_is(bytes, command, 5 + (uint32_t)count, "TIME")) {
+        count++;
+    }
+    char head[32];
+    count -= peer->script.unclaimed < count ? peer->script.unclaimed : count;
+    int size = snprintf(head, sizeof(head), "*%llu\r\n", (unsigned long long)count);
+    struct bytes answer = {0};
+    bytes_add(&answer, head, (size_t)size);
+    for (uint64_t i = 0; i < count; i++) {
+        bytes_add(&answer, "$3\r\n1-1\r\n", 9);
+    }
+    peer_answer(peer, (const char *)answer.bytes, answer.size);
+    bytes_free(&answer);
+}
+
 static void
 peer_command(struct peer *peer, const uint8_t *bytes, const struct resp_command *command)
 {
@@ -313,7 +332,9 @@ peer_command(struct peer *peer, const uint8_t *bytes, const struct resp_command 
     } else {
         peer_effect(peer, bytes, command);
     }
-    if (peer->is_multi) {
+    if (arg_is(bytes, command, 0, "XCLAIM")) {
+        peer_claim(peer, bytes, command);
+    } else if (peer->is_multi) {
         peer->queued++;
         peer_answer(peer, "+QUEUED\r\n", 9);
     } else {

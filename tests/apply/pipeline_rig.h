@@ -33,6 +33,7 @@ struct peer_script {
     const char *fail_name;  /* every command of this name fails; NULL: none                    */
     uint64_t fail_in_exec;  /* the n-th command of each transaction (from 1) fails inside EXEC */
     const char *fail_text;  /* how, without "-" and CRLF                                       */
+    uint64_t unclaimed;     /* ids of each XCLAIM that are not pending then                    */
     const char *raw_answer; /* how, as these very bytes; NULL: fail_text                       */
 };
 

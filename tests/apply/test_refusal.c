@@ -596,6 +596,164 @@ static void test_a_record_that_fails(void **state)
     bytes_free(&rdb);
 }
 
+/* ---- claims ---- */
+
+static void put_be(struct bytes *to, uint64_t value)
+{
+    for (int i = 7; i >= 0; i--) {
+        bytes_add(to, (const uint8_t[]){(uint8_t)(value >> (8 * i))}, 1);
+    }
+}
+
+static void put_small(struct bytes *listpack, uint8_t value)
+{
+    bytes_add(listpack, (const uint8_t[]){value, 1}, 2);
+}
+
+/* Entries 1-1 to 1-n, all of them pending for one consumer. */
+static void rdb_stream(struct bytes *rdb, const char *key, uint8_t count)
+{
+    ASSERT(count < 60);
+    struct bytes listpack = {0};
+    struct bytes node_key = {0};
+    bytes_add(&listpack, "\0\0\0\0\xff\xff", 6); /* the number of entries is not told */
+    put_small(&listpack, count);
+    put_small(&listpack, 0);
+    put_small(&listpack, 1);
+    bytes_add(&listpack,
+              "\x81"
+              "f\2",
+              3);
+    put_small(&listpack, 0);
+    for (uint8_t i = 1; i <= count; i++) {
+        put_small(&listpack, 2);
+        put_small(&listpack, 0);
+        put_small(&listpack, i);
+        bytes_add(&listpack, "\x81v\2", 3);
+        put_small(&listpack, 4);
+    }
+    bytes_add(&listpack, "\xff", 1);
+    listpack.bytes[0] = (uint8_t)listpack.size;
+    listpack.bytes[1] = (uint8_t)(listpack.size >> 8);
+    put_be(&node_key, 1);
+    put_be(&node_key, 0);
+    bytes_add(rdb, (const uint8_t[]){RDB_TYPE_STREAM_LISTPACKS}, 1);
+    rdb_text(rdb, key, strlen(key));
+    bytes_add(rdb, "\1", 1);
+    rdb_text(rdb, node_key.bytes, node_key.size);
+    rdb_text(rdb, listpack.bytes, listpack.size);
+    bytes_add(rdb, (const uint8_t[]){count, 1, count, 1, 1, 'g', 1, count, count}, 9);
+    for (uint8_t i = 1; i <= count; i++) {
+        put_be(rdb, 1);
+        put_be(rdb, i);
+        bytes_add(rdb, "\7\0\0\0\0\0\0\0\1", 9);
+    }
+    bytes_add(rdb, "\1\1c\7\0\0\0\0\0\0\0", 11);
+    bytes_add(rdb, &count, 1);
+    for (uint8_t i = 1; i <= count; i++) {
+        put_be(rdb, 1);
+        put_be(rdb, i);
+    }
+    bytes_free(&listpack);
+    bytes_free(&node_key);
+}
+
+static struct rig *rig_of_stream(const struct bytes *rdb,
+                                 const struct rig_options *options,
+                                 struct losses *losses,
+                                 struct peer_script script)
+{
+    struct rig *rig = rig_of(options, CORRUPT_STOP, losses);
+    rig->task.intake.restore_version[0][RDB_TYPE_STREAM_LISTPACKS] = 0;
+    rig_script(rig, 0, script);
+    feed(rig, rdb);
+    return rig;
+}
+
+/* Entries that were deleted somewhere in the middle show only in the answers: each that is short is
+ * told, and the value counts once. */
+static void test_claims_that_fall_short(void **state)
+{
+    (void)state;
+    struct bytes rdb = {0};
+    struct losses losses;
+    rdb_open(&rdb);
+    rdb_stream(&rdb, "s", 3);
+    rdb_stream(&rdb, "t", 1);
+    rdb_close(&rdb);
+    struct rig_options options = {.is_stepped = true};
+    struct rig *rig = rig_of_stream(&rdb, &options, &losses, (struct peer_script){0});
+    rig_settle(rig);
+    expect_commands(rig,
+                    "0 DEL s\n0 XADD s 1-1 f v\n0 XADD s 1-2 f v\n0 XADD s 1-3 f v\n"
+                    "0 XSETID s 1-3 ENTRIESADDED 3 MAXDELETEDID 0-0\n0 XGROUP CREATE s g 1-3\n"
+                    "0 XGROUP CREATECONSUMER s g c\n"
+                    "0 XCLAIM s g c 0 1-1 1-2 1-3 TIME 7 RETRYCOUNT 1 FORCE JUSTID\n"
+                    "0 DEL t\n0 XADD t 1-1 f v\n0 XSETID t 1-1 ENTRIESADDED 1 MAXDELETEDID 0-0\n"
+                    "0 XGROUP CREATE t g 1-1\n0 XGROUP CREATECONSUMER t g c\n"
+                    "0 XCLAIM t g c 0 1-1 TIME 7 RETRYCOUNT 1 FORCE JUSTID\n");
+    assert_int_equal(losses.count, 0);
+    assert_int_equal(atomic_load_relaxed(&rig->lanes[0].keys_acked), 2);
+    rig_free(rig);
+
+    rig = rig_of(&options, CORRUPT_STOP, &losses);
+    rig->task.intake.restore_version[0][RDB_TYPE_STREAM_LISTPACKS] = 0;
+    rig->task.intake.rewrite.piece_elements = 1; /* three claims for one value */
+    rig_script(rig, 0, (struct peer_script){.unclaimed = 1});
+    feed(rig, &rdb);
+    rig_settle(rig);
+    assert_string_equal(
+        losses.text,
+        "degraded 0 s stream\ndegraded 0 s stream\ndegraded 0 s stream\ndegraded 0 t stream\n");
+    assert_int_equal(COUNTER(rig, values_degraded), 2);
+    rig_free(rig);
+    bytes_free(&rdb);
+}
+
+/* A claim larger than a batch: its beginning, with the key, is gone when the answer comes. */
+static void test_a_large_claim(void **state)
+{
+    (void)state;
+    struct bytes rdb = {0};
+    struct losses losses;
+    rdb_open(&rdb);
+    rdb_stream(&rdb, "stream", 50);
+    rdb_close(&rdb);
+    struct rig *rig = rig_of_stream(&rdb,
+                                    &(struct rig_options){.is_stepped = true, .batch_bytes = 300},
+                                    &losses,
+                                    (struct peer_script){.unclaimed = 20});
+    rig_settle(rig);
+    assert_string_equal(losses.text, "degraded 0 stream stream\n");
+    assert_null(rig->sources[0].stream.parcels);
+    rig_free(rig);
+    bytes_free(&rdb);
+}
+
+/* Anything but an array of at most so many is no answer to a claim. */
+static void test_odd_answers_to_claims(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {
+        "+OK\r\n", ":1\r\n", "*2\r\n:1\r\n:2\r\n", "-NOGROUP no\r\n", "*1\r\n-ERR x\r\n"};
+    struct bytes rdb = {0};
+    struct losses losses;
+    rdb_open(&rdb);
+    rdb_stream(&rdb, "s", 1);
+    rdb_close(&rdb);
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        struct rig *rig =
+            rig_of_stream(&rdb,
+                          &(struct rig_options){0},
+                          &losses,
+                          (struct peer_script){.fail_name = "XCLAIM", .raw_answer = answers[i]});
+        assert_int_equal(rig_failure(rig)->code, SYN_CODE_DESTINATION_REPLY);
+        assert_int_equal(losses.count, 0);
+        rig_free(rig);
+    }
+    bytes_free(&rdb);
+}
+
 /* ---- reading commands back ---- */
 
 static void test_restore_read(void **state)
@@ -645,6 +803,9 @@ int main(void)
         cmocka_unit_test(test_want_of_memory_is_no_damage),
         cmocka_unit_test(test_a_broken_frame),
         cmocka_unit_test(test_a_record_that_fails),
+        cmocka_unit_test(test_claims_that_fall_short),
+        cmocka_unit_test(test_a_large_claim),
+        cmocka_unit_test(test_odd_answers_to_claims),
         cmocka_unit_test(test_restore_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

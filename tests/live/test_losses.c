@@ -40,7 +40,7 @@ static int start_sides(void **state)
 static int stop_sides(void **state)
 {
     (void)state;
-    if (run_count > 0) {
+    if (source.client != NULL) {
         live_side_stop(&source);
         live_side_stop(&destination);
     }
@@ -191,9 +191,61 @@ static void test_files_that_cannot_be_written(void **state)
     snprintf(path, sizeof(path), "%s/losses", test_folder());
 }
 
+/* What is pending for an entry that was deleted cannot be made by commands, and which entries were
+ * is only known from the answers. */
+static void pending(const char *from, const char *to)
+{
+    struct live_side left, right;
+    char *output, *errors;
+    if (!test_server_available(from) || !test_server_available(to))
+        return;
+    live_side_start(&left, from, 0, 0, NULL);
+    live_side_start(&right, to, 0, 0, (const char *[]){"--rename-command", "RESTORE", "", NULL});
+    redisContext *context = live_redis(&left);
+    for (int i = 1; i <= 6; i++)
+        test_command_ok(context, "XADD stream 1-%d f v", i);
+    test_command_ok(context, "XGROUP CREATE stream g 0");
+    test_command_ok(context, "XREADGROUP GROUP g c STREAMS stream >");
+    test_command_ok(context, "XDEL stream 1-1 1-3 1-4"); /* the first, and two in the middle */
+    unlink(path);
+    const char *words[] = {
+        "sync", left.uri, right.uri, "--once", "--output", "json", "--losses", path, NULL};
+    if (test_cli_run(words, LIVE_WAIT_MS, &output, &errors) != 0)
+        fail_msg("%s", errors);
+    int64_t lost = 0;
+    json_t *loss;
+    for (unsigned i = 0; (loss = line_of(path, i)) != NULL; i++) {
+        expect_text(loss, "key", "stream");
+        expect_text(loss, "outcome", "degraded");
+        live_expect_texts(json_string_value(json_object_get(loss, "reason")), "pending", NULL);
+        lost += number(loss, "count");
+        json_decref(loss);
+    }
+    assert_int_equal(lost, 3);
+    assert_true(result_number(output, "values_degraded") > 0);
+    redisReply *reply = test_command(live_redis(&right), "XPENDING stream g");
+    assert_int_equal(reply->element[0]->integer, 3);
+    freeReplyObject(reply);
+    free(output);
+    free(errors);
+    live_side_stop(&left);
+    live_side_stop(&right);
+}
+
+static void test_pending_entries(void **state)
+{
+    (void)state;
+    run_count++;
+    pending(TEST_REQUIRED_VERSION, TEST_REQUIRED_VERSION);
+    pending(TEST_REQUIRED_VERSION, "redis-6.0");
+    pending(TEST_REQUIRED_VERSION, "redis-8.0");
+    pending("valkey-9", "valkey-9");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pending_entries),
         cmocka_unit_test_setup(test_degraded, clean),
         cmocka_unit_test_setup(test_skipped_and_appended, clean),
         cmocka_unit_test_setup(test_files_that_cannot_be_written, clean),
