@@ -20,7 +20,7 @@
  * reform.h).
  *
  * Threads:   blocking, control plane only. A finished intake is constant.
- * Limits:    about 60 tiny commands for each shard that is not taken at its word, one otherwise.
+ * Limits:    about a hundred tiny commands for each shard that is not taken at its word, else two.
  * Errors:    those of control_open; SYN_CODE_DESTINATION_STATE when a server that must be asked
  *            cannot tell now (out of memory, loading, read only …).
  */

@@ -35,6 +35,24 @@ static bool mend_module(const struct stream *stream, struct syn_err *err)
                stream->value.db);
 }
 
+/* Compressed, it fitted a batch; its elements do not fit what a decoder may hold. */
+static bool mend_too_large(struct stream *stream, struct syn_err *err)
+{
+    if (stream->task->on_corrupt == CORRUPT_SKIP) {
+        return snapshot_set_aside(
+            stream,
+            "the destination refuses to load it, and --memory is too small to "
+            "try it as commands",
+            err);
+    }
+    char text[ENDPOINT_TEXT_MAX];
+    err_context(err,
+                "source %s: the destination refuses to load a value, and --memory is too small to "
+                "try it as commands",
+                endpoint_text(&stream->feed->options.endpoint, text));
+    return false;
+}
+
 static bool mend_value(struct stream *stream, const struct refusal *refusal, struct syn_err *err)
 {
     struct restore_words words;
@@ -65,12 +83,16 @@ static bool mend_value(struct stream *stream, const struct refusal *refusal, str
     if (snapshot_rewrite_whole(stream, body, size, err)) {
         return true;
     }
-    if (err->code == SYN_CODE_SOURCE_DATA) {
-        char text[ENDPOINT_TEXT_MAX];
-        err_context(err,
-                    "source %s: a value that the destination refuses to load is damaged",
-                    endpoint_text(&stream->feed->options.endpoint, text));
+    if (err->code != SYN_CODE_SOURCE_DATA) {
+        return false;
     }
+    if (rdb_decoder_is_over_limit(stream->decoder)) {
+        return mend_too_large(stream, err);
+    }
+    char text[ENDPOINT_TEXT_MAX];
+    err_context(err,
+                "source %s: a value that the destination refuses to load is damaged",
+                endpoint_text(&stream->feed->options.endpoint, text));
     return false;
 }
 

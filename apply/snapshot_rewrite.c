@@ -97,25 +97,32 @@ static bool rewrite_fail(struct stream *stream, struct syn_err *err)
     return snapshot_corrupt(stream, err);
 }
 
-bool snapshot_corrupt(struct stream *stream, struct syn_err *err)
+bool snapshot_set_aside(struct stream *stream, const char *reason, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
-    if (stream->task->on_corrupt == CORRUPT_STOP || err->code != SYN_CODE_SOURCE_DATA) {
-        return false;
-    }
     stream_lose(stream,
                 (struct loss){.outcome = LOSS_CORRUPT,
                               .db = value->db,
                               .key = value->item.name,
                               .type = rdb_type_name(value->item.type),
                               .offset = value->offset,
-                              .reason = err->msg,
+                              .reason = reason,
                               .count = 1});
     value->way = VALUE_SKIP;
     const struct slice args[] = {SLICE("DEL"), value->item.name};
     struct op op = {
         .offset = value->offset, .stream = stream->index, .slot = value->slot, .kind = OP_COMMAND};
     return live_forward_args(stream, value->lane, value->db, args, 2, op, err);
+}
+
+bool snapshot_corrupt(struct stream *stream, struct syn_err *err)
+{
+    if (stream->task->on_corrupt == CORRUPT_STOP || err->code != SYN_CODE_SOURCE_DATA) {
+        return false;
+    }
+    char reason[sizeof(err->msg)];
+    memcpy(reason, err->msg, sizeof(reason));
+    return snapshot_set_aside(stream, reason, err);
 }
 
 bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)

@@ -63,7 +63,8 @@ plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch
                        sizeof(struct stream);
     /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
     uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
-    return engine->stream_count * streams + batches * batch_size + ports +
+    uint64_t refused = (uint64_t)engine->decoder_count * REFUSAL_BATCHES * plan->router.batch_bytes;
+    return engine->stream_count * streams + batches * batch_size + ports + refused +
            (uint64_t)engine->lane_count * (LANE_RECEIVE_BYTES + sizeof(struct lane));
 }
 

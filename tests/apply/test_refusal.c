@@ -561,6 +561,40 @@ static void test_want_of_memory_is_no_damage(void **state)
     bytes_free(&rdb);
 }
 
+/* The same, met while a refused value is tried as commands: whether it is damaged stays unknown. */
+static void test_too_large_to_mend(void **state)
+{
+    (void)state;
+    struct bytes rdb = {0};
+    struct losses losses;
+    rdb_open(&rdb);
+    bytes_add(&rdb, (const uint8_t[]){RDB_TYPE_LIST}, 1);
+    rdb_text(&rdb, "list", 4);
+    /* Two elements: a short one, and 19801 bytes in 227: one as it is, then 75 runs of 264. */
+    bytes_add(&rdb, "\2\1a\xc3\x40\xe3\x80\0\0\x4d\x59\0a", 13);
+    for (int i = 0; i < 75; i++) {
+        bytes_add(&rdb, "\xe0\xff\0", 3);
+    }
+    rdb_close(&rdb);
+    for (int policy = 0; policy < 2; policy++) {
+        struct rig *rig = rig_of(&(struct rig_options){.is_stepped = true},
+                                 policy == 0 ? CORRUPT_SKIP : CORRUPT_STOP,
+                                 &losses);
+        rig->task.rewrite_item_bytes_max = 16384;
+        rig_script(rig, 0, (struct peer_script){.fail_name = "RESTORE", .fail_text = REFUSAL});
+        feed(rig, &rdb);
+        if (policy == 0) {
+            rig_settle(rig);
+            expect_commands(rig, "0 RESTORE list\n0 DEL list\n0 DEL list\n");
+            assert_string_equal(losses.text, "corrupt 0 list list\n");
+        } else {
+            assert_non_null(strstr(rig_failure(rig)->msg, "--memory is too small"));
+        }
+        rig_free(rig);
+    }
+    bytes_free(&rdb);
+}
+
 /* A framing that is broken has no end: nothing behind it can be trusted. */
 static void test_a_broken_frame(void **state)
 {
@@ -801,6 +835,7 @@ int main(void)
         cmocka_unit_test(test_damaged_in_the_middle),
         cmocka_unit_test(test_damaged_strings),
         cmocka_unit_test(test_want_of_memory_is_no_damage),
+        cmocka_unit_test(test_too_large_to_mend),
         cmocka_unit_test(test_a_broken_frame),
         cmocka_unit_test(test_a_record_that_fails),
         cmocka_unit_test(test_claims_that_fall_short),
