@@ -2,7 +2,7 @@
  * The decoder's loop. It never spins: with nothing to take it flushes, and sleeps until a feed, a
  * returning batch or the control thread wakes it.
  */
-#include "apply/stream_private.h"
+#include "apply/snapshot_mend.h"
 
 #include <string.h>
 
@@ -77,6 +77,11 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
 {
     for (uint32_t i = 0; i < decoder->stream_count; i++) {
         if (!snapshot_abandon(decoder->streams[i], err)) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        if (!snapshot_settle(decoder->streams[i], err)) {
             return false;
         }
     }

@@ -10,7 +10,8 @@
  * order.
  * 2. After a batch that `continues`, nothing but the next batch of the same port is sent.
  * 3. A batch is returned only when all its bytes are sent and all its operations answered without
- *    failure; so what came back is at the destination.
+ *    failure; so what came back is at the destination, but for values that it refused to load,
+ * which are noted in the batch (refusal.h).
  * 4. The n-th reply belongs to the n-th operation sent: replies carry no names, so nothing may be
  * skipped.
  *

@@ -168,6 +168,37 @@ bool lane_script_error_fits(const struct reply *reply)
     return reply->text_size > 0;
 }
 
+static bool reply_begins(const struct reply *reply, const char *words)
+{
+    size_t size = strlen(words);
+    return reply->text_size >= size && memcmp(reply->text, words, size) == 0;
+}
+
+bool lane_sets_aside(struct batch *batch, struct op *op, const struct reply *reply)
+{
+    if (op->kind == OP_CLAIM && reply->kind == REPLY_ARRAY && reply->error_count == 0 &&
+        reply->integer < (int64_t)op->key_count) {
+        op->refusal = REFUSAL_CLAIMS;
+        op->key_count -= (uint32_t)reply->integer;
+        batch->refused_count++;
+        return true;
+    }
+    if (op->kind != OP_RESTORE || reply->kind != REPLY_ERROR) {
+        return false;
+    }
+    if (reply_begins(reply, "ERR DUMP payload version")) {
+        op->refusal = REFUSAL_VERSION;
+    } else if (reply_begins(reply, "ERR Bad data format") ||
+               reply_begins(reply, "ERR Unsupported foreign data type")) {
+        op->refusal = REFUSAL_DATA;
+    } else {
+        return false;
+    }
+    op->key_count = 0; /* no key was written */
+    batch->refused_count++;
+    return true;
+}
+
 bool lane_refused(const struct lane *lane,
                   const struct batch *batch,
                   const struct op *op,

@@ -375,11 +375,11 @@ static bool admin_function(struct stream *stream,
                            const struct resp_command *command,
                            struct syn_err *err)
 {
-    if (!stream->task->has_functions) {
+    if (!stream->task->intake.has_functions) {
         return refuse(stream,
                       bytes,
                       command,
-                      "changes function libraries, which the destination's version does not know",
+                      "changes function libraries, which the destination does not take",
                       err);
     }
     struct slice args[8];

@@ -43,7 +43,7 @@ static bool write_payload(struct stream *stream,
                                     .name = {key->name, key->size},
                                     .expire_ms = read->expire_ms};
     bool is_loaded =
-        type < RDB_TYPE_COUNT && stream->task->restore_version[stream->is_valkey][type] != 0;
+        type < RDB_TYPE_COUNT && stream->task->intake.restore_version[stream->is_valkey][type] != 0;
     if (is_loaded || type == RDB_TYPE_STRING) {
         return snapshot_write(stream, body, body_size, err);
     }
@@ -144,8 +144,8 @@ static bool repair(struct stream *stream, struct syn_err *err)
 static uint64_t written_offset(const struct stream *stream)
 {
     const struct router *router = stream->router;
-    return router->positions != NULL && router->streams[stream->index].is_on
-               ? router->streams[stream->index].offset
+    return router->positions != NULL && router->stream_positions[stream->index].is_on
+               ? router->stream_positions[stream->index].offset
                : stream->offset;
 }
 

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "apply/refusal.h"
+
 /* ---- batches out and back ---- */
 
 static void writer_push(struct router *router, struct lane_writer *writer)
@@ -59,6 +61,9 @@ bool router_collect(struct router *router)
             ASSERT(writer->seqs[writer->seq_head] == batch->seq);
             writer->seq_head = (writer->seq_head + 1) % router->pool.count;
             writer->seq_count--;
+            if (UNLIKELY(batch->refused_count > 0)) {
+                refusals_take(router, i, batch);
+            }
             batch_give(&router->pool, batch);
             did = true;
         }
@@ -251,6 +256,10 @@ bool router_group(struct router *router,
     if (LIKELY(value->form == RDB_STRING_RAW)) {
         memcpy(out, value->data.bytes, value->text_size);
     } else if (!rdb_string_decode(value, out, err)) {
+        if (writer->group_count == 0) { /* nothing of it stays */
+            batch->end = writer->group_begin;
+            batch->op_count--;
+        }
         return false;
     }
     out += value->text_size;
@@ -481,7 +490,7 @@ bool router_init(struct router *router,
 
 void router_deinit(struct router *router)
 {
-    mem_free(MEM_APPLY, router->streams);
+    mem_free(MEM_APPLY, router->stream_positions);
     mem_free(MEM_APPLY, router->marked);
     if (router->writers != NULL) {
         mem_free(MEM_APPLY, router->writers[0].seqs);

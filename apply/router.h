@@ -33,6 +33,8 @@
 #include "apply/position.h"
 #include "rdb/rdb.h"
 
+struct stream;
+
 #define ROUTER_RESERVE 2
 /* Keys per MSET of a snapshot: a server spends about half the CPU per key on an MSET of 50 that it
  * spends on a SET, and hardly less beyond 100. */
@@ -94,11 +96,13 @@ struct router {
     uint64_t frontier;
     struct waker *waker;       /* the decoder's                     */
     const _Atomic bool *abort; /* set: give up waiting              */
+    struct stream *streams;    /* those that write here, by router_next */
+    size_t refused_bytes;      /* of operations that are kept to be mended: refusal.h */
     const void *unit_owner;    /* the stream whose unit stays open between steps, or NULL */
     uint64_t wait_ns;          /* time spent waiting for batches    */
     /* Positions; plan NULL: none are written. */
     const struct position_plan *positions;
-    struct position_stream *streams; /* by stream index; those of other decoders stay off        */
+    struct position_stream *stream_positions; /* by stream index; those of other decoders stay off        */
     uint32_t stream_count;
     uint64_t *marked;     /* by lane and stream: no position up to this offset is written     */
     uint32_t tail_bytes;  /* kept free in every batch for the end of a group                  */
@@ -109,6 +113,16 @@ struct router {
     /* W: decoder, relaxed. R: any: shown in status. */
     _Atomic bool is_waiting;
 };
+
+/* The number of the lane's open batch, into which the last operation was written. */
+static inline uint64_t router_batch_seq(const struct router *router, uint32_t lane)
+{
+    return router->writers[lane].batch->seq;
+}
+static inline const struct lane *router_lane(const struct router *router, uint32_t lane)
+{
+    return router->writers[lane].port->lane;
+}
 
 struct router_options {
     uint32_t batch_count;
@@ -141,7 +155,7 @@ static inline bool router_has_groups(const struct router *router)
 static inline void router_stream(struct router *router, uint16_t stream, bool is_live)
 {
     router->stream = stream;
-    router->is_group_wanted = is_live && router_has_groups(router) && router->streams[stream].is_on;
+    router->is_group_wanted = is_live && router_has_groups(router) && router->stream_positions[stream].is_on;
 }
 /* Every operation of the stream up to `offset` is written; it has database `db` selected there. */
 MUST_CHECK bool router_mark_due(struct router *router);
@@ -151,8 +165,8 @@ router_done(struct router *router, uint16_t stream, uint64_t offset, uint32_t db
     if (router->positions == NULL) {
         return true;
     }
-    router->streams[stream].offset = offset;
-    router->streams[stream].db = db;
+    router->stream_positions[stream].offset = offset;
+    router->stream_positions[stream].db = db;
     return LIKELY(!router->is_mark_due) || router_mark_due(router);
 }
 /* An operation on this lane was left out (recovery.h): it counts like one that was written, because

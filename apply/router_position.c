@@ -11,11 +11,11 @@ bool router_set_positions(struct router *router,
                           struct syn_err *err)
 {
     ASSERT(plan->mode != POSITION_OFF);
-    ASSERT(router->streams == NULL);
-    router->streams = mem_calloc(MEM_APPLY, stream_count * sizeof(struct position_stream));
+    ASSERT(router->stream_positions == NULL);
+    router->stream_positions = mem_calloc(MEM_APPLY, stream_count * sizeof(struct position_stream));
     router->marked =
         mem_calloc(MEM_APPLY, (size_t)router->route->lane_count * stream_count * sizeof(uint64_t));
-    if (router->streams == NULL || router->marked == NULL) {
+    if (router->stream_positions == NULL || router->marked == NULL) {
         return ERR(
             err, SYN_CODE_MEMORY, "out of memory for the positions of %u streams", stream_count);
     }
@@ -42,8 +42,8 @@ touched_ahead(const struct router *router, struct lane_writer *writer, uint32_t 
     uint32_t count = 0;
     for (uint32_t i = 0; i < writer->touched_count; i++) {
         uint16_t stream = writer->touched[i];
-        if (router->streams[stream].is_on &&
-            router->streams[stream].offset > *marked_at(router, lane, stream)) {
+        if (router->stream_positions[stream].is_on &&
+            router->stream_positions[stream].offset > *marked_at(router, lane, stream)) {
             writer->touched[count++] = stream;
         }
     }
@@ -54,7 +54,7 @@ touched_ahead(const struct router *router, struct lane_writer *writer, uint32_t 
 static void touched_clear(const struct router *router, struct lane_writer *writer, uint32_t lane)
 {
     for (uint32_t i = 0; i < writer->touched_count; i++) {
-        *marked_at(router, lane, writer->touched[i]) = router->streams[writer->touched[i]].offset;
+        *marked_at(router, lane, writer->touched[i]) = router->stream_positions[writer->touched[i]].offset;
     }
     writer->touched_count = 0;
     writer->ops_since = 0;
@@ -64,7 +64,7 @@ static struct op position_op(const struct router *router, const struct lane_writ
 {
     uint16_t stream = writer->touched_count > 0 ? writer->touched[0] : router->stream;
     return (struct op){.stream = stream,
-                       .offset = router->streams[stream].offset,
+                       .offset = router->stream_positions[stream].offset,
                        .slot = SLOT_NONE,
                        .kind = OP_COMMAND,
                        .is_live = true};
@@ -96,7 +96,7 @@ void router_group_close(struct router *router, struct lane_writer *writer)
         uint8_t *end = position_put(batch->bytes + pos,
                                     router->positions,
                                     lane,
-                                    router->streams,
+                                    router->stream_positions,
                                     writer->touched,
                                     writer->touched_count);
         batch->end = (uint32_t)(end - batch->bytes);
@@ -146,7 +146,7 @@ static bool mark_lane(struct router *router, uint32_t lane)
             return false;
         }
         uint8_t *end = position_put(
-            begin, plan, lane, router->streams, writer->touched, writer->touched_count);
+            begin, plan, lane, router->stream_positions, writer->touched, writer->touched_count);
         writer->batch->end = (uint32_t)(end - writer->batch->bytes);
         struct op op = position_op(router, writer);
         batch_op(writer->batch, &op, (uint32_t)(begin - writer->batch->bytes));
@@ -173,7 +173,7 @@ bool router_mark_due(struct router *router)
 
 static bool is_behind(const struct router *router, uint32_t lane, uint16_t stream)
 {
-    const struct position_stream *position = &router->streams[stream];
+    const struct position_stream *position = &router->stream_positions[stream];
     return position->is_on && position->offset > *marked_at(router, lane, stream);
 }
 
@@ -221,7 +221,7 @@ static bool put_all_fields(struct router *router, uint32_t lane, uint16_t stream
 {
     const struct position_plan *plan = router->positions;
     const struct position_lane *names = &plan->lanes[lane];
-    const struct position_stream *position = &router->streams[stream];
+    const struct position_stream *position = &router->stream_positions[stream];
     struct position_value value = {.offset = position->offset,
                                    .db = position->db,
                                    .gap = plan->mode == POSITION_MARK ? POSITION_GAP : 0};
@@ -304,7 +304,7 @@ bool router_position_begin(struct router *router,
                            uint64_t offset,
                            uint32_t db)
 {
-    struct position_stream *position = &router->streams[stream];
+    struct position_stream *position = &router->stream_positions[stream];
     router->is_group_wanted = false;
     memcpy(position->replid, replid, POSITION_REPLID_SIZE);
     position->offset = offset;
@@ -328,7 +328,7 @@ bool router_position_begin(struct router *router,
 
 bool router_position_drop(struct router *router, uint16_t stream)
 {
-    struct position_stream *position = &router->streams[stream];
+    struct position_stream *position = &router->stream_positions[stream];
     if (!position->is_on) {
         return true;
     }
@@ -350,7 +350,7 @@ bool router_position_again(struct router *router, uint32_t lane)
         return false;
     }
     for (uint32_t stream = 0; stream < router->stream_count; stream++) {
-        if (router->streams[stream].is_on && !put_all_fields(router, lane, (uint16_t)stream)) {
+        if (router->stream_positions[stream].is_on && !put_all_fields(router, lane, (uint16_t)stream)) {
             return false;
         }
     }

@@ -45,7 +45,7 @@ static inline bool router_group_changes(const struct router *router,
 static inline void
 router_touch(struct router *router, struct lane_writer *writer, const struct op *op)
 {
-    if (router->positions == NULL || !op->is_live || !router->streams[op->stream].is_on) {
+    if (router->positions == NULL || !op->is_live || !router->stream_positions[op->stream].is_on) {
         return;
     }
     if (writer->touched_count == 0 || writer->touched[writer->touched_count - 1] != op->stream) {

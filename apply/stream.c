@@ -1,5 +1,6 @@
 #include "apply/recovery.h"
-#include "apply/stream_private.h"
+#include "apply/snapshot_mend.h"
+#include "apply/snapshot_reform.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,8 @@ bool stream_init(struct stream *stream,
     stream->task = task;
     stream->feed = feed;
     stream->router = router;
+    stream->router_next = router->streams;
+    router->streams = stream;
     stream->wanted = 1;
     size_t item_bytes_max = task->hold_bytes_max < UINT32_MAX ? task->hold_bytes_max : UINT32_MAX;
     stream->parser = rdb_parser_new(item_bytes_max, err);
@@ -38,6 +41,8 @@ void stream_deinit(struct stream *stream)
     rdb_parser_free(stream->parser);
     rdb_decoder_free(stream->decoder);
     rewriter_free(stream->rewriter);
+    reformer_free(stream->reformer);
+    refusals_drop(stream);
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);
@@ -96,6 +101,7 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
     if (!router_drain(stream->router)) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
+    refusals_drop(stream);
     atomic_store_release(&stream->sweep_wanted, true);
     stream_set_state(stream, STREAM_HELD);
     waker_wake(stream->task->control);
@@ -150,10 +156,13 @@ static bool stream_position_begin(struct stream *stream, struct syn_err *err)
     const char *old = stream->position_replid[0] != '\0' ? stream->position_replid : NULL;
     uint64_t offset = stream->offset;
     uint64_t db = stream->source_db;
-    if (router->streams[stream->index].is_on) {
+    if (router->stream_positions[stream->index].is_on) {
         /* In the middle of a transaction the stream is ahead of what is written. */
-        offset = router->streams[stream->index].offset;
-        db = router->streams[stream->index].db;
+        offset = router->stream_positions[stream->index].offset;
+        db = router->stream_positions[stream->index].db;
+    }
+    if (!snapshot_settle(stream, err)) {
+        return false;
     }
     if (!router_drain(router) ||
         !router_position_begin(
@@ -181,9 +190,10 @@ bool stream_resume(struct stream *stream,
     stream->offset = offset;
     stream->source_db = source_db;
     stream->applied_db = source_db;
+    snapshot_reform_source(stream, LISTPACK_UNKNOWN); /* no snapshot told the source's version */
     atomic_store_relaxed(&stream->offset_decoded, offset);
     stream_set_state(stream, STREAM_LIVE);
-    struct position_stream *position = &router->streams[stream->index];
+    struct position_stream *position = &router->stream_positions[stream->index];
     memcpy(position->replid, replid, REPLID_SIZE);
     position->offset = offset;
     position->db = source_db;
@@ -226,6 +236,9 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
 
 void stream_advance(struct stream *stream)
 {
+    if (UNLIKELY(stream->parcels != NULL)) {
+        parcels_trim(stream);
+    }
     bool did = false;
     uint64_t offset = 0;
     while (stream->place_count > 0 &&
@@ -325,6 +338,14 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     }
     if (stream->router->unit_owner != NULL && stream->router->unit_owner != stream) {
         return true; /* another stream's value is on its way to a lane of ours */
+    }
+    if (UNLIKELY(stream->refusals != NULL) && stream->router->unit_owner == NULL &&
+        !stream->value.is_open) {
+        *did = true;
+        router_stream(stream->router, stream->index, false);
+        if (!snapshot_mend(stream, err)) {
+            return false;
+        }
     }
     bool is_live = stream->state == STREAM_LIVE;
     if (is_live && stream->is_position_due && !stream_position_begin(stream, err)) {

@@ -33,9 +33,10 @@
 #define APPLY_STREAM_H
 
 #include "apply/command_table.h"
+#include "apply/intake.h"
+#include "apply/loss.h"
+#include "apply/refusal.h"
 #include "apply/router.h"
-#include "apply/topology.h"
-#include "rdb/rewrite.h"
 
 /* What all streams of a task share; constant but for the atomics. */
 struct task {
@@ -46,12 +47,12 @@ struct task {
     bool has_db_rules;
     const uint16_t *db_map;
     uint32_t db_map_count;
-    bool has_set_pxat;
-    bool has_functions;
     uint32_t stream_count;
     bool only_snapshot; /* the live stream is not decoded                               */
-    uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */
-    struct rewrite_target rewrite; /* what the destination takes, and the policy for the rest */
+    enum corrupt_policy on_corrupt;
+    bool clears_first; /* a DEL goes before each RESTORE: a refused one must leave no older value */
+    struct loss_sink losses;
+    struct intake intake; /* what the destination takes, with policy and limits of rewriting  */
     size_t rewrite_item_bytes_max; /* of one element or blob that is rewritten               */
     size_t transaction_bytes_max;  /* kept of one stream's transaction; beyond, it is split */
     size_t hold_bytes_max;
@@ -91,6 +92,7 @@ enum value_way {
 struct snapshot_value {
     enum value_way way;
     struct rdb_item item; /* the key; item.name points to `name` once gathering began */
+    uint64_t offset;      /* of its first byte in the snapshot          */
     uint32_t db;          /* at the destination                        */
     uint16_t slot;
     uint32_t lane;
@@ -103,7 +105,8 @@ struct snapshot_value {
     bool is_decoded;    /* VALUE_REWRITE: the decoder saw the end                */
     uint32_t rest_size; /* VALUE_REWRITE: walked, but left by the decoder       */
     uint8_t rest[32];
-    bool is_new; /* open, but too little of it was there to measure it */
+    bool is_new;      /* open, but too little of it was there to measure it */
+    bool is_measured; /* its size is known before its end: a string or a single blob */
 };
 
 /* Commands between MULTI and EXEC, kept until it is known where they go. */
@@ -179,9 +182,19 @@ struct stream {
     struct snapshot_value value;
     struct rdb_decoder *decoder; /* for VALUE_REWRITE; made when first needed */
     struct rewriter *rewriter;
-    struct hold value_hold; /* a snapshot value being gathered */
+    struct reformer *reformer; /* for listpacks of another form; made when first needed */
+    bool is_reforming;         /* the snapshot's listpacks may have another form than needed */
+    struct hold value_hold;    /* a snapshot value being gathered */
     struct transaction transaction;
-    uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
+    uint32_t losses_logged;
+    uint32_t mends_logged;
+    struct stream *router_next; /* another that writes to the same router */
+    struct refusal *refusals;   /* to be mended, oldest first             */
+    struct parcel *parcels;
+    uint64_t claims_offset;   /* of the value whose claims fell short last */
+    uint64_t restore_seq;     /* the batch of the last RESTORE           */
+    uint32_t restore_refused; /* types whose RDB version was refused: a bit each */
+    uint32_t snapshot_db;     /* destination database of the snapshot's present one, or DB_NONE */
 
     struct stream_place places[STREAM_PLACES];
     uint32_t place_head;
@@ -208,6 +221,7 @@ struct stream {
     _Atomic uint64_t left_out; /* commands that an earlier run had applied, or that a value read
                                   again contains */
     _Atomic uint64_t keys_refetched; /* read again at the source                         */
+    _Atomic uint64_t values_corrupt;
     _Atomic uint64_t offset_decoded;
     _Atomic uint32_t
         snapshots_applied; /* release: number of the session whose snapshot is applied whole */

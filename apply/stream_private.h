@@ -54,6 +54,15 @@ void snapshot_begin(struct stream *stream);
 enum step snapshot_step(struct stream *stream, const struct window *window, struct syn_err *err);
 enum step
 snapshot_mark_step(struct stream *stream, const struct window *window, struct syn_err *err);
+/* The footer with which the value under way goes as RESTORE; 0: it does not. */
+static inline uint16_t snapshot_restore_version(const struct stream *stream)
+{
+    uint8_t type = stream->value.item.type;
+    if (UNLIKELY((stream->restore_refused >> type & 1) != 0)) {
+        return 0;
+    }
+    return stream->task->intake.restore_version[stream->is_valkey][type];
+}
 /* The session ended inside a value that was being streamed: fills it up so that the destination
  * refuses it, harmlessly. */
 MUST_CHECK bool snapshot_abandon(struct stream *stream, struct syn_err *err);

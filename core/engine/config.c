@@ -290,6 +290,8 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     static const enum rewrite_policy losses[] = {REWRITE_STOP, REWRITE_DEGRADE, REWRITE_SKIP};
     out->on_nonempty = policies[number_of(from, OPTION_ON_NONEMPTY)];
     out->on_unsupported = losses[number_of(from, OPTION_ON_UNSUPPORTED)];
+    static const enum corrupt_policy damages[] = {CORRUPT_STOP, CORRUPT_SKIP};
+    out->on_corrupt = damages[number_of(from, OPTION_ON_CORRUPT)];
     out->prefer_replica = number_of(from, OPTION_PREFER_REPLICA) != 0;
     out->reader_count = (uint32_t)number_of(from, OPTION_READERS);
     out->decoder_count = (uint32_t)number_of(from, OPTION_DECODERS);
@@ -307,6 +309,20 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     out->ttl_tolerance_ms = (uint64_t)number_of(from, OPTION_TTL_TOLERANCE);
 }
 
+static bool losses_build(const struct syn_config *from, struct config *out, struct syn_err *err)
+{
+    const char *path = from->text[OPTION_LOSSES];
+    size_t size = path != NULL ? strlen(path) : 0;
+    if (path != NULL && (size == 0 || size >= sizeof(out->losses_path))) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "losses: a path of 1 to %zu bytes is needed",
+                   sizeof(out->losses_path) - 1);
+    }
+    memcpy(out->losses_path, path != NULL ? path : "", size + 1);
+    return true;
+}
+
 bool config_build(const struct syn_config *from, struct config *out, struct syn_err *err)
 {
     /* Two URIs are 128 hosts of a kilobyte: too much for a thread's stack that may be small. */
@@ -317,7 +333,7 @@ bool config_build(const struct syn_config *from, struct config *out, struct syn_
     memset(out, 0, sizeof(*out));
     bool ok = mode_build(from, out, err);
     numbers_build(from, out);
-    ok = ok && side_build(from, &source_options, &uris[0], err) &&
+    ok = ok && losses_build(from, out, err) && side_build(from, &source_options, &uris[0], err) &&
          side_build(from, &destination_options, &uris[1], err) &&
          db_rules_build(from, &uris[0], out, err) && db_destination_build(from, &uris[1], out, err);
     if (ok) {

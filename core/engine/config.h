@@ -7,6 +7,7 @@
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 
+#include "apply/loss.h"
 #include "core/engine/syn.h"
 #include "io/io.h"
 #include "rdb/rewrite.h"
@@ -14,6 +15,7 @@
 #define CONFIG_HOSTS_MAX 64
 #define CONFIG_DB_MAX 1024 /* databases a filter or map can name; servers default to 16 */
 #define CONFIG_DB_NONE UINT16_MAX
+#define CONFIG_PATH_MAX 1024 /* with the terminator */
 
 /* How far a sync goes. */
 enum sync_mode {
@@ -38,6 +40,8 @@ struct config {
     enum sync_mode mode;
     enum nonempty_policy on_nonempty;
     enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
+    enum corrupt_policy on_corrupt;
+    char losses_path[CONFIG_PATH_MAX]; /* "": losses are not recorded */
     bool prefer_replica;
     bool is_restart;    /* positions of an earlier run are not continued */
     bool has_positions; /* positions are kept                            */

@@ -89,6 +89,12 @@ static bool engine_prepare(struct syn_engine *engine, struct syn_err *err)
                         &engine->destination_was_empty,
                         &engine->resume,
                         err) &&
+           (engine->config.losses_path[0] == '\0' ||
+            losses_open(&engine->losses, engine->config.losses_path, err)) &&
+           intake_ask(&engine->intake,
+                      &engine->destination,
+                      (int)engine->config.connect_timeout_ms,
+                      err) &&
            engine_build(engine, err);
 }
 
@@ -188,6 +194,7 @@ void syn_engine_free(struct syn_engine *engine)
     }
     engine_demolish(engine);
     mem_free(MEM_ENGINE, engine->acked);
+    losses_close(&engine->losses);
     topology_deinit(&engine->source);
     topology_deinit(&engine->destination);
     engine_delete(engine);

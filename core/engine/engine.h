@@ -21,6 +21,7 @@
 #include "apply/stream.h"
 #include "apply/topology.h"
 #include "core/engine/config.h"
+#include "core/engine/losses.h"
 #include "core/engine/precheck.h"
 #include "core/engine/resume.h"
 #include "core/engine/syn.h"
@@ -83,6 +84,8 @@ struct syn_engine {
     struct topology source;
     struct topology destination;
     bool destination_was_empty;
+    struct intake intake; /* asked after the prechecks */
+    struct losses losses;
 
     struct position_plan positions; /* mode POSITION_OFF: none are kept */
     struct resume resume;

@@ -63,7 +63,8 @@ plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch
                        sizeof(struct stream);
     /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
     uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
-    return engine->stream_count * streams + batches * batch_size + ports +
+    uint64_t refused = (uint64_t)engine->decoder_count * REFUSAL_BATCHES * plan->router.batch_bytes;
+    return engine->stream_count * streams + batches * batch_size + ports + refused +
            (uint64_t)engine->lane_count * (LANE_RECEIVE_BYTES + sizeof(struct lane));
 }
 
@@ -168,28 +169,23 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_db_rules = config->has_db_rules;
     task->db_map = config->db_map;
     task->db_map_count = CONFIG_DB_MAX;
-    task->has_set_pxat = topology_has_set_pxat(&engine->destination);
-    task->has_functions = topology_has_functions(&engine->destination);
     task->stream_count = engine->stream_count;
     task->source_is_cluster = engine->source.is_cluster;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
-    rewrite_target_fill(
-        &task->rewrite, engine->destination.version_min, engine->destination.is_valkey);
-    task->rewrite.policy = config->on_unsupported;
-    task->rewrite.pending_max = (uint32_t)(plan->rewrite_item_bytes_max / REWRITE_PENDING_BYTES);
+    task->on_corrupt = config->on_corrupt;
+    task->clears_first = config->on_corrupt == CORRUPT_SKIP && !engine->destination_was_empty;
+    if (engine->losses.file != NULL) {
+        task->losses = (struct loss_sink){.record = losses_record, .arg = &engine->losses};
+    }
+    task->intake = engine->intake;
+    task->intake.rewrite.policy = config->on_unsupported;
+    task->intake.rewrite.pending_max =
+        (uint32_t)(plan->rewrite_item_bytes_max / REWRITE_PENDING_BYTES);
     task->rewrite_item_bytes_max = plan->rewrite_item_bytes_max;
     task->transaction_bytes_max = plan->transaction_bytes_max;
     task->hold_bytes_max = plan->hold_bytes_max;
     task->hold_bytes_free = plan->hold_bytes_free;
     task->control = &engine->control_waker;
-    for (int is_valkey = 0; is_valkey < 2; is_valkey++) {
-        for (uint32_t type = 0; type < RDB_TYPE_COUNT; type++) {
-            uint16_t version = 0;
-            bool is_known = topology_restore_version(
-                &engine->destination, (uint8_t)type, is_valkey != 0, &version);
-            task->restore_version[is_valkey][type] = is_known ? version : 0;
-        }
-    }
 }
 
 /* ---- parts ---- */

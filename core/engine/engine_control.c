@@ -409,6 +409,20 @@ static void finish(struct syn_engine *engine, const struct syn_err *err)
     pthread_mutex_unlock(&engine->lock);
 }
 
+/* By which ways the snapshot goes. */
+static void report_intake(struct syn_engine *engine)
+{
+    char text[INTAKE_TEXT_MAX];
+    intake_text(&engine->intake, text);
+    engine_event(engine,
+                 engine->intake.has_restore ? SYN_EVENT_INFO : SYN_EVENT_WARNING,
+                 -1,
+                 SYN_PHASE_SNAPSHOT,
+                 SYN_CODE_OK,
+                 "%s",
+                 text);
+}
+
 void *engine_control_main(void *arg)
 {
     struct syn_engine *engine = arg;
@@ -418,6 +432,7 @@ void *engine_control_main(void *arg)
     bool is_good = true;
     engine_event(engine, SYN_EVENT_PHASE, -1, SYN_PHASE_SNAPSHOT, SYN_CODE_OK, "snapshot");
     engine_positions_tell(engine);
+    report_intake(engine);
     while (is_good && !is_over && atomic_load_acquire(&engine->stop_request) == STOP_NONE) {
         control_sleep(engine);
         is_good = watch_once(engine, &is_over, &err);

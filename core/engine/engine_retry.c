@@ -128,7 +128,11 @@ static bool put_up(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     engine->destination_was_empty = was_empty;
-    if (!engine_build(engine, err) || !engine_start_threads(engine, err)) {
+    if (!intake_ask(&engine->intake,
+                    &engine->destination,
+                    (int)engine->config.connect_timeout_ms,
+                    err) ||
+        !engine_build(engine, err) || !engine_start_threads(engine, err)) {
         return false;
     }
     pthread_mutex_lock(&engine->build_lock);

@@ -82,6 +82,7 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
         status->values_rewritten += atomic_load_relaxed(&engine->streams[i].values_rewritten);
         status->values_degraded += atomic_load_relaxed(&engine->streams[i].values_degraded);
         status->values_skipped += atomic_load_relaxed(&engine->streams[i].values_skipped);
+        status->values_corrupt += atomic_load_relaxed(&engine->streams[i].values_corrupt);
         status->transactions_split += atomic_load_relaxed(&engine->streams[i].transactions_split);
         status->commands_left_out += atomic_load_relaxed(&engine->streams[i].left_out);
         status->keys_refetched += atomic_load_relaxed(&engine->streams[i].keys_refetched);

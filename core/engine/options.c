@@ -120,6 +120,21 @@ static const struct syn_option table[] = {
                                   "anything is continued exactly there.",
                           .choices = "on|off",
                           .kind = SYN_OPTION_CHOICE},
+    [OPTION_ON_CORRUPT] = {.name = "on-corrupt",
+                           .env = "SYNCLINE_ON_CORRUPT",
+                           .value_name = "stop|skip",
+                           .default_text = "stop",
+                           .help =
+                               "What to do with a value that is damaged, when it is known where "
+                               "it ends: stop, or leave the key out and go on.",
+                           .choices = "stop|skip",
+                           .kind = SYN_OPTION_CHOICE},
+    [OPTION_LOSSES] = {.name = "losses",
+                       .env = "SYNCLINE_LOSSES",
+                       .value_name = "FILE",
+                       .help = "Append a JSON line to this file for every value that is written in "
+                               "part or left out, with its key and the reason.",
+                       .kind = SYN_OPTION_TEXT},
     [OPTION_DB] = {.name = "db",
                    .env = "SYNCLINE_DB",
                    .value_name = "LIST",

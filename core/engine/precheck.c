@@ -95,14 +95,23 @@ static bool empty_check(const struct config *config,
     uint32_t servers = 0;
     char list[200] = "";
     size_t used = 0;
+    *was_empty = true;
     for (uint32_t i = 0; i < destination->shard_count; i++) {
         const struct server *server = &destination->shards[i].server;
+        char text[ENDPOINT_TEXT_MAX];
+        *was_empty = *was_empty && server->is_count_known && server->key_count == 0;
+        if (!server->is_count_known && config->on_nonempty != NONEMPTY_OVERWRITE) {
+            return ERR(err,
+                       SYN_CODE_PRECHECK,
+                       "destination %s does not tell whether it has keys (neither INFO nor DBSIZE "
+                       "says so); look yourself, and accept this with --on-nonempty overwrite",
+                       endpoint_text(&server->endpoint, text));
+        }
         if (server->key_count == 0) {
             continue;
         }
         keys += server->key_count;
         servers++;
-        char text[ENDPOINT_TEXT_MAX];
         char item[ENDPOINT_TEXT_MAX + 40];
         int size = snprintf(item,
                             sizeof(item),
@@ -115,7 +124,6 @@ static bool empty_check(const struct config *config,
             used += (size_t)size;
         }
     }
-    *was_empty = keys == 0;
     if (keys == 0 || config->on_nonempty == NONEMPTY_OVERWRITE) {
         return true;
     }

@@ -24,11 +24,9 @@ static const struct probe source_probes[] = {
     {"replconf", "@admin @slow @dangerous @all", {"REPLCONF", "capa", "psync2"}},
 };
 
+/* Without RESTORE everything is rewritten as commands (apply/intake.h). */
 static const struct probe destination_probes[] = {
     {"set", "@write @string @slow @all", {"SET", "syncline", "x"}},
-    {"restore",
-     "@keyspace @write @slow @dangerous @all",
-     {"RESTORE", "syncline", "0", "x", "REPLACE"}},
     {"del", "@keyspace @write @slow @all", {"DEL", "syncline"}},
     {"pexpireat", "@keyspace @write @fast @all", {"PEXPIREAT", "syncline", "1"}},
     {"hset", "@write @hash @fast @all", {"HSET", "syncline", "f", "v"}},

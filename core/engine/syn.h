@@ -170,6 +170,7 @@ struct syn_status {
     uint64_t values_rewritten;   /* snapshot values written as ordinary commands           */
     uint64_t values_degraded;    /* …without what the destination cannot represent         */
     uint64_t values_skipped;     /* …left out                                              */
+    uint64_t values_corrupt;     /* snapshot values set aside, since they are damaged      */
     uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
     uint64_t commands_left_out;  /* after an interruption: they were at the destination already */
     uint64_t keys_refetched; /* …keys read again at the source, their state being uncertain  */

@@ -441,7 +441,7 @@ static void test_functions(void **state)
     rig_free(rig);
     rig = live_rig(&(struct rig_options){.is_stepped = true, .has_no_functions = true});
     rig_command(rig, 0, "FUNCTION LOAD code");
-    FAILS(rig, SYN_CODE_UNSUPPORTED, "FUNCTION", "version");
+    FAILS(rig, SYN_CODE_UNSUPPORTED, "FUNCTION", "does not take");
     rig_free(rig);
 }
 

@@ -113,9 +113,9 @@ static void test_no_permission(void **state)
     test_command_ok(live_redis(&source), "ACL SETUSER weak on >pw ~* &* +@all -psync");
     snprintf(uri, sizeof(uri), "redis://weak:pw@127.0.0.1:%u", live_port(&source));
     EXPECT_REFUSAL(uri, destination.uri, 5, "weak", "psync", "ACL SETUSER");
-    test_command_ok(live_redis(&destination), "ACL SETUSER weak on >pw ~* &* +@all -restore");
+    test_command_ok(live_redis(&destination), "ACL SETUSER weak on >pw ~* &* +@all -rpush");
     snprintf(uri, sizeof(uri), "redis://weak:pw@127.0.0.1:%u", live_port(&destination));
-    EXPECT_REFUSAL(source.uri, uri, 7, "weak", "restore", "ACL SETUSER");
+    EXPECT_REFUSAL(source.uri, uri, 7, "weak", "rpush", "ACL SETUSER");
 }
 
 /* A right that is taken away while running: the command and the user's right are named. */

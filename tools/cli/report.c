@@ -125,6 +125,7 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "commands_left_out", status->commands_left_out);
     event_set_number(out, "keys_refetched", status->keys_refetched);
     event_set_number(out, "restarts", status->restarts);
+    event_set_number(out, "values_corrupt", status->values_corrupt);
     set_lag(out, status->lag_bytes, status->lag_ms);
     event_set_number(out, "memory_bytes", status->memory_bytes);
     event_set_number(out, "memory_limit_bytes", status->memory_limit_bytes);
@@ -250,6 +251,11 @@ void report_table(const struct phase_times *times,
         text_add(out,
                  "; %llu keys were read again at the source after an interruption",
                  (unsigned long long)status->keys_refetched);
+    }
+    if (status->values_corrupt > 0) {
+        text_add(out,
+                 "; %llu values are damaged and were left out",
+                 (unsigned long long)status->values_corrupt);
     }
     if (status->transactions_split > 0) {
         text_add(out,
