@@ -54,7 +54,8 @@ touched_ahead(const struct router *router, struct lane_writer *writer, uint32_t 
 static void touched_clear(const struct router *router, struct lane_writer *writer, uint32_t lane)
 {
     for (uint32_t i = 0; i < writer->touched_count; i++) {
-        *marked_at(router, lane, writer->touched[i]) = router->stream_positions[writer->touched[i]].offset;
+        *marked_at(router, lane, writer->touched[i]) =
+            router->stream_positions[writer->touched[i]].offset;
     }
     writer->touched_count = 0;
     writer->ops_since = 0;
@@ -350,7 +351,8 @@ bool router_position_again(struct router *router, uint32_t lane)
         return false;
     }
     for (uint32_t stream = 0; stream < router->stream_count; stream++) {
-        if (router->stream_positions[stream].is_on && !put_all_fields(router, lane, (uint16_t)stream)) {
+        if (router->stream_positions[stream].is_on &&
+            !put_all_fields(router, lane, (uint16_t)stream)) {
             return false;
         }
     }

@@ -332,11 +332,11 @@ peer_command(struct peer *peer, const uint8_t *bytes, const struct resp_command 
     } else {
         peer_effect(peer, bytes, command);
     }
-    if (arg_is(bytes, command, 0, "XCLAIM")) {
-        peer_claim(peer, bytes, command);
-    } else if (peer->is_multi) {
+    if (peer->is_multi) {
         peer->queued++;
         peer_answer(peer, "+QUEUED\r\n", 9);
+    } else if (arg_is(bytes, command, 0, "XCLAIM")) {
+        peer_claim(peer, bytes, command);
     } else {
         static const char *const answers[] = {"+OK\r\n", ":1\r\n", "$3\r\na\r\n\r\n", "$-1\r\n"};
         const char *answer = answers[peer->command_count % 4];
