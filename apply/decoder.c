@@ -85,6 +85,21 @@ static bool decoder_has_blocked(const struct decoder *decoder)
     return false;
 }
 
+/* How long to sleep, at most, when nobody wakes us. */
+static int decoder_wait_ms(const struct decoder *decoder)
+{
+    int wait_ms = decoder_has_blocked(decoder) ? HOLD_RETRY_MS : IDLE_WAIT_MS;
+    uint64_t now_ns = clock_monotonic_ns();
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        const struct stream *stream = decoder->streams[i];
+        if (stream->is_throttled && !atomic_load_relaxed(&decoder->task->paused)) {
+            wait_ms = throttle_wait_ms(
+                &decoder->router.meter, stream_throttle_phase(stream->state), now_ns, wait_ms);
+        }
+    }
+    return wait_ms;
+}
+
 /* Sleeps, unless there is something to do after all. */
 static bool decoder_sleep(struct decoder *decoder, struct syn_err *err)
 {
@@ -102,7 +117,7 @@ static bool decoder_sleep(struct decoder *decoder, struct syn_err *err)
         waker_done(&decoder->waker);
         return true;
     }
-    waker_wait(&decoder->waker, decoder_has_blocked(decoder) ? HOLD_RETRY_MS : IDLE_WAIT_MS);
+    waker_wait(&decoder->waker, decoder_wait_ms(decoder));
     return true;
 }
 

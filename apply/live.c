@@ -513,7 +513,7 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
     size_t wanted = 1;
     uint64_t count = 0;
     enum step step = STEP_DONE;
-    while (pos < window->size) {
+    while (pos < window->size && !throttle_is_spent(&stream->router->meter)) {
         struct resp_command command;
         const uint8_t *bytes = window->bytes + pos;
         enum resp_status status =

@@ -26,6 +26,7 @@
 
 #include "apply/batch.h"
 #include "apply/lane.h"
+#include "apply/throttle.h"
 #include "rdb/rdb.h"
 
 #define ROUTER_RESERVE 2
@@ -73,7 +74,9 @@ struct router {
     struct lane_writer *writers; /* one per lane */
     struct batch_pool pool;
     uint32_t lane_batches_max;
-    uint32_t batch_bytes;
+    uint32_t batch_bytes_max; /* of one operation outside a unit */
+    uint32_t batch_bytes;     /* the same, as the byte rates allow now */
+    struct throttle_meter meter;
     uint64_t seq_next;
     uint64_t frontier;
     struct waker *waker;       /* the decoder's                     */
@@ -99,6 +102,9 @@ MUST_CHECK bool router_init(struct router *router,
                             const _Atomic bool *abort,
                             struct syn_err *err);
 void router_deinit(struct router *router); /* a zeroed router is allowed */
+
+/* Before a stream's next operations: whether the rates allow them now. Units wait by themselves. */
+bool router_pass(struct router *router, enum throttle_phase phase);
 
 /* Room for one operation of up to `size` bytes (at most router->batch_bytes), contiguous, in the
  * open batch of the lane, in database db; the SELECT it may need is written. NULL: asked to stop.

@@ -178,13 +178,22 @@ static enum step value_finish(struct stream *stream, struct syn_err *err)
     return is_done ? STEP_DONE : STEP_FAIL;
 }
 
+/* With a rate, no more of a value is taken at once than may go out at once. */
+static size_t value_piece(const struct stream *stream, size_t size)
+{
+    const struct router *router = stream->router;
+    bool is_limited = router->meter.is_limited && stream->value.way != VALUE_WHOLE;
+    return is_limited && size > router->batch_bytes ? router->batch_bytes : size;
+}
+
 /* A further piece of a value that did not lie in one window. */
 static enum step value_continue(struct stream *stream, struct walk *walk, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     struct hold *hold = &stream->value_hold;
     const uint8_t *piece = walk->bytes + walk->pos;
-    size_t size = walk->size - walk->pos;
+    size_t whole = walk->size - walk->pos;
+    size_t size = value_piece(stream, whole);
     if (value->way == VALUE_WHOLE && value_outgrows(stream, size) && !value_convert(stream, err)) {
         return STEP_FAIL;
     }
@@ -211,6 +220,10 @@ static enum step value_continue(struct stream *stream, struct walk *walk, struct
     } else if (value->way == VALUE_WHOLE) {
         memcpy(hold->bytes + hold->size, piece, used);
         hold->size += used;
+    }
+    if (status == RDB_MORE && size < whole) {
+        ASSERT(used > 0); /* fewer than 32 bytes are left unused */
+        return STEP_DONE;
     }
     if (status == RDB_MORE) {
         if (used == 0) {
@@ -386,7 +399,7 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     enum step step = STEP_DONE;
     bool is_over = false;
     stream->item_wanted = 1;
-    while (step == STEP_DONE && !is_over) {
+    while (step == STEP_DONE && !is_over && !throttle_is_spent(&stream->router->meter)) {
         if (stream->value.is_open && stream->value.is_new) {
             step = value_begin(stream, &walk, err);
         } else if (stream->value.is_open) {

@@ -217,6 +217,7 @@ static enum step stream_take(struct stream *stream, struct syn_err *err)
 
 bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
 {
+    stream->is_throttled = false;
     if (stream->state == STREAM_HELD) {
         if (atomic_load_acquire(&stream->sweep_wanted)) {
             return true;
@@ -225,6 +226,11 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     }
     if (stream->router->unit_owner != NULL && stream->router->unit_owner != stream) {
         return true; /* another stream's value is on its way to a lane of ours */
+    }
+    if (!router_pass(stream->router, stream_throttle_phase(stream->state))) {
+        stream->is_throttled = true;
+        atomic_store_relaxed(&stream->is_input_empty, false);
+        return true;
     }
     /* Before the look at the input: a session's bytes are all there before its end is told. */
     int state = atomic_load_acquire(&stream->feed->state);
@@ -245,7 +251,7 @@ bool stream_is_drained(const struct stream *stream)
     if (stream->state == STREAM_HELD) {
         return true; /* a full copy that has not begun is left out; the one before stands */
     }
-    if (stream->is_hold_blocked) {
+    if (stream->is_hold_blocked || stream->is_throttled) {
         return false;
     }
     return stream->chunk_next == NULL && ring_count(&stream->feed->chunks) == 0;

@@ -64,6 +64,7 @@ struct task {
     _Atomic bool drain;  /* the feeds are stopped: end when all received is written */
     _Atomic bool paused; /* take nothing new                                       */
     struct waker *control;
+    struct throttle throttle;
 };
 
 #define DB_NONE UINT32_MAX
@@ -154,6 +155,7 @@ struct stream {
         item_hold;   /* an item that does not fit chunk and headroom: then the window is here */
     bool is_holding; /* the window is item_hold        */
     bool is_hold_blocked; /* another stream has the right to hold much */
+    bool is_throttled;    /* the rates allow nothing more just now     */
     size_t wanted;        /* bytes that the window must have before it is worth looking again */
 
     enum stream_state state;
@@ -213,6 +215,11 @@ void stream_deinit(struct stream *stream); /* a zeroed stream is allowed */
 MUST_CHECK bool stream_step(struct stream *stream, bool *did, struct syn_err *err);
 /* Moves offset_applied after the router collected. */
 void stream_advance(struct stream *stream);
+/* By whose rates it goes now. */
+static inline enum throttle_phase stream_throttle_phase(int state)
+{
+    return state == STREAM_LIVE ? THROTTLE_LIVE : THROTTLE_SNAPSHOT;
+}
 /* Nothing received is left to take. */
 bool stream_is_drained(const struct stream *stream);
 

@@ -7,6 +7,9 @@
 #include "core/engine/config_store.h"
 #include "core/engine/uri.h"
 
+_Static_assert(OPTION_SHARD_LIVE_BYTES - OPTION_SNAPSHOT_OPS + 1 == SYN_RATE_COUNT,
+               "an option for each rate");
+
 /* What differs between the two sides. */
 struct side_options {
     enum option_id uri;
@@ -295,6 +298,10 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     out->decoder_count = (uint32_t)number_of(from, OPTION_DECODERS);
     out->lane_count = (uint32_t)number_of(from, OPTION_LANES);
     out->memory_bytes = (uint64_t)number_of(from, OPTION_MEMORY);
+    for (int rate = 0; rate < SYN_RATE_COUNT; rate++) {
+        out->rates.per_s[rate] =
+            (uint64_t)number_of(from, (enum option_id)(OPTION_SNAPSHOT_OPS + rate));
+    }
     out->connect_timeout_ms = (uint64_t)number_of(from, OPTION_CONNECT_TIMEOUT);
     out->silence_timeout_ms = (uint64_t)number_of(from, OPTION_SILENCE_TIMEOUT);
     out->retry_ms = (uint64_t)number_of(from, OPTION_RETRY_CONNECTION);

@@ -49,6 +49,7 @@ struct config {
     uint32_t decoder_count; /* 0: chosen by the engine */
     uint32_t lane_count;    /* per destination shard; 0: chosen by the engine */
     uint64_t memory_bytes;
+    struct syn_rates rates;
     uint64_t connect_timeout_ms;
     uint64_t silence_timeout_ms;
     uint64_t retry_ms; /* retry-connection: how long a lost source connection is tried again */

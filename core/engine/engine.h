@@ -117,6 +117,15 @@ void engine_event(struct syn_engine *engine,
                   ...) PRINTF_LIKE(6, 7);
 enum syn_phase engine_stream_phase(const struct syn_engine *engine, uint32_t i);
 
+/* ---- engine_throttle.c ---- */
+MUST_CHECK bool engine_throttle_init(struct syn_engine *engine, struct syn_err *err);
+/* For the rest of the task. */
+void engine_throttle_lift(struct syn_engine *engine);
+/* The rate that holds the stream up, SYN_RATE_COUNT: none. */
+enum syn_rate engine_throttle_of(const struct syn_engine *engine, uint32_t i);
+/* As they are set now; after engine_build. */
+void engine_rates(struct syn_engine *engine, struct syn_rates *rates);
+
 /* ---- engine_monitor.c ---- */
 void *engine_monitor_main(void *arg);
 /* Reads one source's offset now. */

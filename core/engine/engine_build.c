@@ -285,13 +285,15 @@ static bool build_routers(struct syn_engine *engine, const struct plan *plan, st
         for (uint32_t i = 0; i < engine->lane_count; i++) {
             ports[i] = &engine->lanes[i].ports[d];
         }
-        is_made = router_init(&engine->decoders[d].router,
-                              &engine->route,
-                              ports,
-                              &plan->router,
-                              &engine->decoders[d].waker,
-                              &engine->task.abort,
-                              err);
+        is_made =
+            router_init(&engine->decoders[d].router,
+                        &engine->route,
+                        ports,
+                        &plan->router,
+                        &engine->decoders[d].waker,
+                        &engine->task.abort,
+                        err) &&
+            throttle_meter_init(&engine->decoders[d].router.meter, &engine->task.throttle, err);
     }
     mem_free(MEM_ENGINE, ports);
     return is_made;
@@ -334,6 +336,9 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     task_make(engine, &plan);
+    if (!engine_throttle_init(engine, err)) {
+        return false;
+    }
     for (uint32_t i = 0; i < engine->decoder_count; i++) {
         if (!decoder_init(&engine->decoders[i], i, &engine->task, err)) {
             return false;
@@ -430,6 +435,7 @@ void engine_demolish(struct syn_engine *engine)
     for (uint32_t i = 0; engine->lanes != NULL && i < engine->lane_count; i++) {
         lane_deinit(&engine->lanes[i]);
     }
+    throttle_deinit(&engine->task.throttle);
     mem_free(MEM_ENGINE, engine->route.shard_lane);
     void *parts[] = {engine->feeds,
                      engine->streams,

@@ -30,7 +30,10 @@ static enum syn_wait wait_of(const struct syn_engine *engine, uint32_t i)
     if (atomic_load_relaxed(&stream->router->is_waiting)) {
         return SYN_WAIT_DESTINATION;
     }
-    return atomic_load_relaxed(&stream->is_input_empty) ? SYN_WAIT_SOURCE : SYN_WAIT_NONE;
+    if (atomic_load_relaxed(&stream->is_input_empty)) {
+        return SYN_WAIT_SOURCE;
+    }
+    return engine_throttle_of(engine, i) == SYN_RATE_COUNT ? SYN_WAIT_NONE : SYN_WAIT_THROTTLE;
 }
 
 static void
@@ -42,6 +45,7 @@ stream_status(struct syn_engine *engine, uint32_t i, uint64_t now_ms, struct syn
     endpoint_text(&feed->options.endpoint, out->source);
     out->phase = engine_stream_phase(engine, i);
     out->wait = wait_of(engine, i);
+    out->throttle = out->wait == SYN_WAIT_THROTTLE ? engine_throttle_of(engine, i) : SYN_RATE_COUNT;
     out->snapshot_keys = atomic_load_relaxed(&stream->keys_read);
     out->snapshot_keys_total = watch->keys_total;
     out->snapshot_bytes = atomic_load_relaxed(&stream->snapshot_bytes);
@@ -104,10 +108,12 @@ struct syn_status *syn_engine_status(struct syn_engine *engine, struct syn_err *
         status->memory_bytes += mem_live_bytes((enum mem_module)module);
     }
     status->lag_ms = -1;
+    status->rates = engine->config.rates;
     uint64_t started_ms = atomic_load_acquire(&engine->started_ms);
     if (started_ms == 0) {
         return status; /* nothing is built yet */
     }
+    engine_rates(engine, &status->rates);
     status->io = engine->io_name;
     uint64_t ended_ms = atomic_load_acquire(&engine->ended_ms);
     uint64_t now_ms = ended_ms != 0 ? ended_ms : clock_monotonic_ms();

@@ -132,13 +132,35 @@ enum syn_wait {
     SYN_WAIT_DESTINATION, /* the destination's replies are awaited: queues are full */
     SYN_WAIT_PAUSED,
     SYN_WAIT_RECONNECT, /* the source's connection is lost and being remade     */
+    SYN_WAIT_THROTTLE,  /* a rate allows no more: syn_stream_status.throttle    */
 };
 SYN_API const char *syn_wait_name(enum syn_wait wait);
+
+/* The rates that a task may be held to. */
+enum syn_rate {
+    SYN_RATE_SNAPSHOT_OPS, /* keys, and commands that write parts of one */
+    SYN_RATE_SNAPSHOT_BYTES,
+    SYN_RATE_LIVE_OPS, /* commands */
+    SYN_RATE_LIVE_BYTES,
+    SYN_RATE_SHARD_SNAPSHOT_OPS, /* the same for each destination shard */
+    SYN_RATE_SHARD_SNAPSHOT_BYTES,
+    SYN_RATE_SHARD_LIVE_OPS,
+    SYN_RATE_SHARD_LIVE_BYTES,
+    SYN_RATE_COUNT,
+};
+/* As its option is called, such as "live-ops"; "none" for SYN_RATE_COUNT. Static. */
+SYN_API const char *syn_rate_name(enum syn_rate rate);
+#define SYN_RATE_MAX ((uint64_t)1 << 35)
+
+struct syn_rates {
+    uint64_t per_s[SYN_RATE_COUNT]; /* 0: not limited; at most SYN_RATE_MAX */
+};
 
 struct syn_stream_status {
     char source[300]; /* endpoint, without credentials */
     enum syn_phase phase;
     enum syn_wait wait;
+    enum syn_rate throttle;       /* with SYN_WAIT_THROTTLE, else SYN_RATE_COUNT                  */
     uint64_t snapshot_keys;       /* keys read from the snapshot                                  */
     uint64_t snapshot_keys_total; /* as the source told before; an estimate                       */
     uint64_t snapshot_bytes;      /* bytes of the snapshot read                                   */
@@ -175,6 +197,7 @@ struct syn_status {
     uint64_t memory_bytes; /* held in chunks, batches and tables                     */
     uint64_t memory_limit_bytes;
     const char *io; /* "io_uring" or "epoll"; static                          */
+    struct syn_rates rates;
     uint32_t stream_count;
     struct syn_stream_status *streams; /* owned by the status */
 };
@@ -214,6 +237,11 @@ SYN_API void syn_status_free(struct syn_status *status);
  * memory is full. */
 SYN_API void syn_engine_pause(struct syn_engine *engine);
 SYN_API void syn_engine_resume(struct syn_engine *engine);
+/* Holds the task to these rates from now on, in place of those that were set; before the start too.
+ * Any time is allowed but while syn_engine_start runs. A stop lifts all rates, as what was received
+ * must be written before drain-timeout. False: a rate is above SYN_RATE_MAX; nothing is changed. */
+SYN_API bool
+syn_engine_throttle(struct syn_engine *engine, const struct syn_rates *rates, struct syn_err *err);
 /* Asks to end and returns at once: with drain, what the sources had written by then is received and
  * written first, as far as drain-timeout allows. A second call without drain ends a drain. Safe in
  * a signal handler's thread, not in the handler itself. */

@@ -99,6 +99,7 @@ struct rig_options {
     bool has_no_pxat;
     int socket_bytes; /* SO_SNDBUF and SO_RCVBUF of the lanes; 0: the system's */
     enum io_backend backend;
+    const struct throttle_rates *rates; /* NULL: none */
 };
 
 struct source {

@@ -83,6 +83,9 @@ stream_json(const struct progress *progress, const struct syn_status *status, ui
     event_set_text(out, "source", stream->source);
     event_set_text(out, "phase", syn_phase_name(stream->phase));
     event_set_text(out, "wait", syn_wait_name(stream->wait));
+    if (stream->wait == SYN_WAIT_THROTTLE) {
+        event_set_text(out, "throttle", syn_rate_name(stream->throttle));
+    }
     event_set_number(out, "snapshot_keys", stream->snapshot_keys);
     event_set_number(out, "snapshot_keys_total", stream->snapshot_keys_total);
     event_set_number(out, "snapshot_bytes", stream->snapshot_bytes);
@@ -130,6 +133,18 @@ static void set_totals(json_t *out, const struct syn_status *status)
     }
 }
 
+/* Only those that are set. */
+static void set_rates(json_t *out, const struct syn_rates *rates)
+{
+    json_t *all = json_object();
+    for (unsigned i = 0; i < SYN_RATE_COUNT; i++) {
+        if (rates->per_s[i] != 0) {
+            event_set_number(all, syn_rate_name((enum syn_rate)i), rates->per_s[i]);
+        }
+    }
+    (void)json_object_set_new(out, "rates", all);
+}
+
 void report_progress(struct output *output,
                      const struct progress *progress,
                      const struct syn_status *status)
@@ -137,6 +152,7 @@ void report_progress(struct output *output,
     json_t *out = event_new("progress");
     event_set_text(out, "phase", syn_phase_name(status->phase));
     set_totals(out, status);
+    set_rates(out, &status->rates);
     set_part(out, &progress->total);
     json_t *streams = json_array();
     for (uint32_t i = 0; i < status->stream_count; i++) {
