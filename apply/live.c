@@ -429,7 +429,6 @@ bool live_apply(struct stream *stream,
         return apply_restore_asking(stream, bytes, command, db, err);
     case COMMAND_READ:
     case COMMAND_PING:
-    case COMMAND_PUBLISH:
     case COMMAND_CLUSTER:
     case COMMAND_REPLCONF:
         counter_add(&stream->dropped, 1);

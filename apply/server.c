@@ -217,3 +217,8 @@ bool topology_has_functions(const struct topology *topology)
 {
     return topology->version_min >= 70000;
 }
+
+bool topology_has_spublish(const struct topology *topology)
+{
+    return topology->version_min >= 70000;
+}

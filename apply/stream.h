@@ -48,6 +48,8 @@ struct task {
     uint32_t db_map_count;
     bool has_set_pxat;
     bool has_functions;
+    bool publishes;  /* PUBLISH is forwarded                                      */
+    bool spublishes; /* SPUBLISH is, and the destination knows it                 */
     uint32_t stream_count;
     bool only_snapshot; /* the live stream is not decoded                               */
     uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */

@@ -75,7 +75,25 @@ static inline bool live_is_beyond_db(const struct command_info *info)
 {
     return info->class == COMMAND_FLUSHALL || info->class == COMMAND_SWAPDB ||
            info->class == COMMAND_FUNCTION || info->class == COMMAND_SCRIPT ||
-           info->class == COMMAND_MOVE || info->class == COMMAND_COPY;
+           info->class == COMMAND_MOVE || info->class == COMMAND_COPY ||
+           info->class == COMMAND_PUBLISH;
+}
+static inline bool is_spublish(const struct command_info *info)
+{
+    return info->class == COMMAND_PUBLISH && info->name[0] == 'S';
+}
+/* A message for subscribers that is forwarded. Without, or where nobody can have subscribed to it,
+ * it is dropped. */
+static inline bool task_publishes(const struct task *task, const struct command_info *info)
+{
+    return info->class == COMMAND_PUBLISH &&
+           (is_spublish(info) ? task->spublishes : task->publishes);
+}
+/* The database that a message is sent from; any will do. */
+static inline uint32_t task_publish_db(const struct task *task, uint64_t db)
+{
+    uint32_t mapped = task_db(task, db);
+    return mapped == DB_NONE || task->route->is_cluster ? 0 : mapped;
 }
 /* Applies one command outside a transaction. */
 MUST_CHECK bool live_apply(struct stream *stream,
@@ -140,6 +158,14 @@ MUST_CHECK bool live_place(struct stream *stream,
 
 /* The argument that is the LIMIT of a propagated "= n LIMIT m", 0: there is none. */
 uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command);
+
+/* Where a message goes, in place->slot and lane: by its channel, as if that were a key. */
+MUST_CHECK bool live_channel(struct stream *stream,
+                             const struct command_info *info,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct command_place *place,
+                             struct syn_err *err);
 
 /* ---- live_admin.c: commands without keys, and those that name databases ---- */
 MUST_CHECK bool live_admin(struct stream *stream,

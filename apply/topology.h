@@ -80,6 +80,7 @@ bool keyspace_next(struct keyspace_cursor *cursor, uint64_t *db, uint64_t *keys)
 /* RESTORE and SET options by what every server of the topology knows. */
 bool topology_has_set_pxat(const struct topology *topology);  /* SET … PXAT: 6.2  */
 bool topology_has_functions(const struct topology *topology); /* FUNCTION: 7.0    */
+bool topology_has_spublish(const struct topology *topology);  /* SPUBLISH: 7.0    */
 
 /* The highest value of `type`'s footer version that RESTORE here accepts, and whether the type is
  * known at all (reference: DUMP payload table). False: this type must not be sent. `is_valkey_rdb`:

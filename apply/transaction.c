@@ -124,10 +124,11 @@ bool transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, s
 /* ---- where it can run ---- */
 
 struct transaction_place {
-    bool is_whole; /* one lane may run it as a transaction */
+    bool is_whole;  /* one lane may run it as a transaction              */
+    bool is_placed; /* a key decided which                               */
     uint16_t slot;
     uint32_t lane;
-    uint32_t count; /* commands with an effect here         */
+    uint32_t count; /* commands with an effect here                      */
 };
 
 /* Only commands that are forwarded as they are can be queued; the others need more than one
@@ -141,6 +142,31 @@ static bool command_is_queueable(const struct command_info *info,
     }
     return info->class == COMMAND_WRITE || info->class == COMMAND_SPLIT_KEYS ||
            info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_EVAL;
+}
+
+/* A message goes where the transaction's keys go, or alone with others to the first one's place. In
+ * a cluster SPUBLISH is bound to its channel's slot as to a key's. */
+static bool message_find_place(struct stream *stream,
+                               const struct command_info *info,
+                               const uint8_t *bytes,
+                               const struct resp_command *command,
+                               struct transaction_place *place,
+                               struct syn_err *err)
+{
+    struct command_place at;
+    if (!live_channel(stream, info, bytes, command, &at, err)) {
+        return false;
+    }
+    bool is_bound = stream->task->route->is_cluster && is_spublish(info);
+    if (is_bound && place->is_placed && at.slot != place->slot) {
+        place->is_whole = false;
+    } else if (!place->is_placed && (is_bound || place->count == 0)) {
+        place->is_placed = is_bound;
+        place->slot = at.slot;
+        place->lane = at.lane;
+    }
+    place->count++;
+    return true;
 }
 
 static bool command_find_place(struct stream *stream,
@@ -157,6 +183,9 @@ static bool command_find_place(struct stream *stream,
     const struct command_info *info =
         command_find(bytes + command.argv[0].pos, command.argv[0].size);
     ASSERT(info != NULL);
+    if (task_publishes(stream->task, info)) {
+        return message_find_place(stream, info, bytes, &command, place, err);
+    }
     bool is_dropped = task_db(stream->task, kept->db) == DB_NONE && !live_is_beyond_db(info);
     if (is_dropped || info->class == COMMAND_READ || info->class == COMMAND_PUBLISH ||
         info->class == COMMAND_PING) {
@@ -178,7 +207,8 @@ static bool command_find_place(struct stream *stream,
         place->is_whole = false; /* live_apply refuses it, and says why */
     } else if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {
         place->is_whole = false;
-    } else if (place->count == 0) {
+    } else if (!place->is_placed) {
+        place->is_placed = true;
         place->slot = at.slot;
         place->lane = at.lane;
     } else if (is_cluster ? at.slot != place->slot : at.lane != place->lane) {
@@ -206,7 +236,8 @@ static bool unit_command(struct stream *stream,
     return true;
 }
 
-static bool is_left_out(struct stream *stream, const struct transaction_command *kept)
+/* *db: where it runs. */
+static bool is_left_out(struct stream *stream, const struct transaction_command *kept, uint32_t *db)
 {
     struct resp_command command;
     struct syn_err err;
@@ -217,8 +248,12 @@ static bool is_left_out(struct stream *stream, const struct transaction_command 
     ASSERT(status == RESP_READY);
     const struct command_info *info =
         command_find(bytes + command.argv[0].pos, command.argv[0].size);
-    return task_db(stream->task, kept->db) == DB_NONE ||
-           !command_is_queueable(info, bytes, &command);
+    if (task_publishes(stream->task, info)) {
+        *db = task_publish_db(stream->task, kept->db);
+        return false;
+    }
+    *db = task_db(stream->task, kept->db);
+    return *db == DB_NONE || !command_is_queueable(info, bytes, &command);
 }
 
 static bool transaction_queue(struct stream *stream, const struct transaction_place *place)
@@ -231,11 +266,11 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
     bool is_begun = false;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
-        if (is_left_out(stream, kept)) {
+        uint32_t db;
+        if (is_left_out(stream, kept, &db)) {
             counter_add(&stream->dropped, 1);
             continue;
         }
-        uint32_t db = task_db(stream->task, kept->db);
         if (!is_begun &&
             (!router_unit_begin(router, lane, db) ||
              !unit_command(stream, lane, multi, sizeof(multi) - 1, place->slot, OP_MULTI))) {

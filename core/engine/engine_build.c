@@ -170,6 +170,8 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->db_map_count = CONFIG_DB_MAX;
     task->has_set_pxat = topology_has_set_pxat(&engine->destination);
     task->has_functions = topology_has_functions(&engine->destination);
+    task->publishes = config->publishes;
+    task->spublishes = config->publishes && topology_has_spublish(&engine->destination);
     task->stream_count = engine->stream_count;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
     rewrite_target_fill(

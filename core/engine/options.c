@@ -105,6 +105,15 @@ static const struct syn_option table[] = {
                                        "write it without that, or leave the key out.",
                                .choices = "stop|degrade|skip",
                                .kind = SYN_OPTION_CHOICE},
+    [OPTION_PUBLISH] = {.name = "publish",
+                        .env = "SYNCLINE_PUBLISH",
+                        .value_name = "drop|forward",
+                        .default_text = "drop",
+                        .help = "What to do with messages (PUBLISH, SPUBLISH) in the sources' "
+                                "streams: drop them, or forward them to the destination's "
+                                "subscribers.",
+                        .choices = "drop|forward",
+                        .kind = SYN_OPTION_CHOICE},
     [OPTION_DB] = {.name = "db",
                    .env = "SYNCLINE_DB",
                    .value_name = "LIST",

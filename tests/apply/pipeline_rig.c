@@ -548,6 +548,8 @@ static void rig_task(struct rig *rig)
     task->db_map_count = options->db_map_count;
     task->has_set_pxat = !options->has_no_pxat;
     task->has_functions = !options->has_no_functions;
+    task->publishes = options->publishes;
+    task->spublishes = options->publishes && !options->has_no_spublish;
     task->stream_count = options->streams;
     size_t least = options->chunk_bytes + options->headroom_bytes;
     task->hold_bytes_free = options->hold_bytes_free > least ? options->hold_bytes_free : least;
