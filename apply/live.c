@@ -470,6 +470,41 @@ live_replconf(struct stream *stream, const uint8_t *bytes, const struct resp_com
     }
 }
 
+/* A write, deletion or expiry of a heartbeat, as servers propagate them: SETEX to 6.0, SET … PX
+ * in 6.2, SET … PXAT from 7.0; DEL or UNLINK of it alone when its time is over. */
+static bool live_is_heartbeat(const struct stream *stream,
+                              const struct command_info *info,
+                              const uint8_t *bytes,
+                              const struct resp_command *command)
+{
+    if (LIKELY(command->argc < 2 || !heartbeat_is_key(&stream->task->heartbeat,
+                                                      bytes + command->argv[1].pos,
+                                                      command->argv[1].size))) {
+        return false;
+    }
+    return info->is_key_first || (info->class == COMMAND_SPLIT_KEYS && command->argc == 2);
+}
+
+static void live_heartbeat(struct stream *stream,
+                           const struct command_info *info,
+                           const uint8_t *bytes,
+                           const struct resp_command *command)
+{
+    struct heartbeat_watch *watch = &stream->heartbeat;
+    counter_add(&stream->dropped, 1);
+    struct slice key = arg_slice(bytes, command, 1);
+    uint32_t at = strcmp(info->name, "SET") == 0 ? 2 : strcmp(info->name, "SETEX") == 0 ? 3 : 0;
+    if (at == 0 || at >= command->argc || key.size != strlen(watch->key) ||
+        memcmp(key.bytes, watch->key, key.size) != 0) {
+        return;
+    }
+    struct slice value = arg_slice(bytes, command, at);
+    uint64_t written_us = heartbeat_time_us(value.bytes, value.size);
+    if (written_us != 0) {
+        heartbeat_seen(watch, written_us, stream->offset);
+    }
+}
+
 static bool live_command(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command,
@@ -499,6 +534,10 @@ static bool live_command(struct stream *stream,
         return transaction_end(stream, err);
     default:
         break;
+    }
+    if (UNLIKELY(live_is_heartbeat(stream, info, bytes, command))) {
+        live_heartbeat(stream, info, bytes, command);
+        return true;
     }
     if (UNLIKELY(stream->transaction.is_open)) {
         return transaction_add(stream, bytes, command->size, err);

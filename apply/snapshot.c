@@ -258,7 +258,10 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
     struct snapshot_value *value = &stream->value;
     value->item = *item;
     value->db = stream->snapshot_db;
-    value->way = value->db == DB_NONE ? VALUE_SKIP : VALUE_WHOLE;
+    bool is_left_out =
+        value->db == DB_NONE ||
+        heartbeat_is_key(&stream->task->heartbeat, item->name.bytes, item->name.size);
+    value->way = is_left_out ? VALUE_SKIP : VALUE_WHOLE;
     if (value->way != VALUE_SKIP) {
         const struct route *route = stream->task->route;
         value->slot = route_slot(route, item->name.bytes, item->name.size);

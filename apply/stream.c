@@ -73,6 +73,7 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
     stream->source_db = 0;
     stream->place_count = 0;
     stream->is_ack_wanted = false;
+    heartbeat_forget(&stream->heartbeat);
     transaction_clear(stream);
     resp_cutter_reset(&stream->cutter);
     snapshot_begin(stream);
@@ -148,6 +149,9 @@ void stream_advance(struct stream *stream)
     struct feed *feed = stream->feed;
     ASSERT(offset >= atomic_load_relaxed(&feed->offset_applied));
     atomic_store_release(&feed->offset_applied, offset);
+    if (stream->heartbeat.first.written_us != 0) {
+        heartbeat_applied(&stream->heartbeat, offset, heartbeat_now_us());
+    }
     if (stream->is_ack_wanted && offset >= stream->ack_offset) {
         stream->is_ack_wanted = false;
         atomic_store_release(&feed->ack_wanted, true);

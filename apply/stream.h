@@ -33,6 +33,7 @@
 #define APPLY_STREAM_H
 
 #include "apply/command_table.h"
+#include "apply/heartbeat.h"
 #include "apply/router.h"
 #include "apply/topology.h"
 #include "rdb/rewrite.h"
@@ -51,6 +52,7 @@ struct task {
     bool publishes;  /* PUBLISH is forwarded                                      */
     bool spublishes; /* SPUBLISH is, and the destination knows it                 */
     uint32_t stream_count;
+    struct heartbeat_names heartbeat; /* keys that are nobody's data */
     bool only_snapshot; /* the live stream is not decoded                               */
     uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */
     struct rewrite_target rewrite; /* what the destination takes, and the policy for the rest */
@@ -81,7 +83,7 @@ enum stream_state {
 
 /* How a snapshot value leaves: decided when its key is read. */
 enum value_way {
-    VALUE_SKIP,    /* its database is not selected                               */
+    VALUE_SKIP,    /* its database is not selected, or it is a heartbeat         */
     VALUE_WHOLE,   /* gathered, then written in one operation                    */
     VALUE_REWRITE, /* decoded and written as ordinary commands, in pieces       */
     VALUE_STREAM,  /* size known: written as it arrives, in a unit               */
@@ -184,6 +186,7 @@ struct stream {
     struct stream_place places[STREAM_PLACES];
     uint32_t place_head;
     uint32_t place_count;
+    struct heartbeat_watch heartbeat;
     bool is_ack_wanted;  /* the source asked for an acknowledgement… */
     uint64_t ack_offset; /* …of this offset                         */
 

@@ -10,6 +10,9 @@
 _Static_assert(OPTION_SHARD_LIVE_BYTES - OPTION_SNAPSHOT_OPS + 1 == SYN_RATE_COUNT,
                "an option for each rate");
 
+/* More would be a load, and measure itself. */
+#define HEARTBEAT_MS_MIN 100
+
 /* What differs between the two sides. */
 struct side_options {
     enum option_id uri;
@@ -312,6 +315,24 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     out->ttl_tolerance_ms = (uint64_t)number_of(from, OPTION_TTL_TOLERANCE);
 }
 
+static bool heartbeat_build(const struct syn_config *from, struct config *out, struct syn_err *err)
+{
+    const char *prefix = from->text[OPTION_HEARTBEAT_PREFIX];
+    prefix = prefix != NULL ? prefix : option_at(OPTION_HEARTBEAT_PREFIX)->default_text;
+    size_t size = strlen(prefix);
+    ASSERT(size < sizeof(out->heartbeat_prefix));
+    memcpy(out->heartbeat_prefix, prefix, size + 1);
+    out->heartbeat_ms = (uint64_t)number_of(from, OPTION_HEARTBEAT);
+    if (out->heartbeat_ms > 0 && out->heartbeat_ms < HEARTBEAT_MS_MIN) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "heartbeat: %llums is too often: at least %dms, or 0 for none",
+                   (unsigned long long)out->heartbeat_ms,
+                   HEARTBEAT_MS_MIN);
+    }
+    return true;
+}
+
 bool config_build(const struct syn_config *from, struct config *out, struct syn_err *err)
 {
     /* Two URIs are 128 hosts of a kilobyte: too much for a thread's stack that may be small. */
@@ -321,7 +342,8 @@ bool config_build(const struct syn_config *from, struct config *out, struct syn_
     }
     memset(out, 0, sizeof(*out));
     numbers_build(from, out);
-    bool ok = mode_build(from, out, err) && side_build(from, &source_options, &uris[0], err) &&
+    bool ok = mode_build(from, out, err) && heartbeat_build(from, out, err) &&
+              side_build(from, &source_options, &uris[0], err) &&
               side_build(from, &destination_options, &uris[1], err) &&
               db_rules_build(from, &uris[0], out, err) &&
               db_destination_build(from, &uris[1], out, err);

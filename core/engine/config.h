@@ -7,6 +7,7 @@
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 
+#include "apply/heartbeat.h"
 #include "core/engine/syn.h"
 #include "io/io.h"
 #include "rdb/rewrite.h"
@@ -55,6 +56,8 @@ struct config {
     uint64_t silence_timeout_ms;
     uint64_t retry_ms; /* retry-connection: how long a lost source connection is tried again */
     uint64_t drain_timeout_ms;
+    uint64_t heartbeat_ms; /* 0: none is written */
+    char heartbeat_prefix[HEARTBEAT_PREFIX_MAX + 1];
     /* verify */
     enum verify_mode verify;
     uint64_t verify_rounds; /* re-checks of a difference */

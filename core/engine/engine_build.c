@@ -346,8 +346,12 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
             return false;
         }
     }
-    return build_lanes(engine, &plan, err) && build_routers(engine, &plan, err) &&
-           build_streams(engine, &plan, err);
+    if (!build_lanes(engine, &plan, err) || !build_routers(engine, &plan, err) ||
+        !build_streams(engine, &plan, err)) {
+        return false;
+    }
+    engine_heartbeat_init(engine);
+    return true;
 }
 
 /* ---- threads ---- */

@@ -59,10 +59,15 @@ stream_status(struct syn_engine *engine, uint32_t i, uint64_t now_ms, struct syn
     uint32_t held = feed->pool.count - ring_count(&feed->pool.free);
     out->queue_percent = feed->pool.count == 0 ? 0 : held * 100 / feed->pool.count;
     out->lag_ms = -1;
+    out->latency_ms = -1;
+    out->latency_is_estimate = true;
     pthread_mutex_lock(&engine->lock);
     out->offset_source = watch->offset_source;
     if (out->phase == SYN_PHASE_LIVE) {
         out->lag_ms = lag_of(watch, out->offset_applied, now_ms);
+        int64_t latency_us = engine_latency_us(engine, i, now_ms * 1000);
+        out->latency_is_estimate = latency_us < 0;
+        out->latency_ms = latency_us < 0 ? out->lag_ms : latency_us / 1000;
     }
     pthread_mutex_unlock(&engine->lock);
     if (out->offset_source < out->offset_received) {
@@ -75,6 +80,8 @@ stream_status(struct syn_engine *engine, uint32_t i, uint64_t now_ms, struct syn
 static void status_sum(struct syn_engine *engine, struct syn_status *status)
 {
     status->lag_ms = -1;
+    status->latency_ms = -1;
+    status->latency_is_estimate = false;
     for (uint32_t i = 0; i < status->stream_count; i++) {
         const struct syn_stream_status *stream = &status->streams[i];
         status->keys_total += stream->snapshot_keys_total;
@@ -82,6 +89,9 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
         status->commands += stream->commands;
         status->lag_bytes += stream->lag_bytes;
         status->lag_ms = stream->lag_ms > status->lag_ms ? stream->lag_ms : status->lag_ms;
+        status->latency_ms =
+            stream->latency_ms > status->latency_ms ? stream->latency_ms : status->latency_ms;
+        status->latency_is_estimate = status->latency_is_estimate || stream->latency_is_estimate;
         status->dropped += atomic_load_relaxed(&engine->streams[i].dropped);
         status->values_rewritten += atomic_load_relaxed(&engine->streams[i].values_rewritten);
         status->values_degraded += atomic_load_relaxed(&engine->streams[i].values_degraded);
@@ -108,6 +118,8 @@ struct syn_status *syn_engine_status(struct syn_engine *engine, struct syn_err *
         status->memory_bytes += mem_live_bytes((enum mem_module)module);
     }
     status->lag_ms = -1;
+    status->latency_ms = -1;
+    status->latency_is_estimate = true;
     status->rates = engine->config.rates;
     uint64_t started_ms = atomic_load_acquire(&engine->started_ms);
     if (started_ms == 0) {

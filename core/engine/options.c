@@ -114,6 +114,23 @@ static const struct syn_option table[] = {
                                 "subscribers.",
                         .choices = "drop|forward",
                         .kind = SYN_OPTION_CHOICE},
+    [OPTION_HEARTBEAT] = {.name = "heartbeat",
+                          .env = "SYNCLINE_HEARTBEAT",
+                          .value_name = "TIME",
+                          .default_text = "0",
+                          .help = "Write a key with the time to each source shard this often (at "
+                                  "least 100ms apart, SETEX, gone soon after the end), and measure "
+                                  "the latency by it; 0: not at all, as it writes to the source. "
+                                  "Then latency is estimated.",
+                          .kind = SYN_OPTION_DURATION,
+                          .max = HOUR},
+    [OPTION_HEARTBEAT_PREFIX] = {.name = "heartbeat-prefix",
+                                 .env = "SYNCLINE_HEARTBEAT_PREFIX",
+                                 .value_name = "TEXT",
+                                 .default_text = "DTS_REDIS_TIMESTAMP_HEARTBEAT",
+                                 .help = "How the names of such keys begin. They are never copied "
+                                         "or compared, whoever wrote them.",
+                                 .kind = SYN_OPTION_TEXT},
     [OPTION_DB] = {.name = "db",
                    .env = "SYNCLINE_DB",
                    .value_name = "LIST",

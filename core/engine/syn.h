@@ -171,10 +171,12 @@ struct syn_stream_status {
     uint64_t offset_applied; /* every operation up to here is acknowledged by the destination */
     uint64_t offset_source;  /* last reading of the source                                   */
     uint64_t lag_bytes;
-    int64_t lag_ms;         /* -1: not known yet. From sampled offsets: an estimate.        */
-    uint32_t queue_percent; /* of the memory for received bytes that is in use              */
-    uint32_t sessions;      /* connections made to the source                               */
-    uint32_t snapshots;     /* full copies begun                                            */
+    int64_t lag_ms;     /* -1: not known yet. From sampled offsets: an estimate.        */
+    int64_t latency_ms; /* from a write at the source to its acknowledgement; -1: not known yet */
+    bool latency_is_estimate; /* it is lag_ms: no heartbeat measures it                     */
+    uint32_t queue_percent;   /* of the memory for received bytes that is in use              */
+    uint32_t sessions;        /* connections made to the source                               */
+    uint32_t snapshots;       /* full copies begun                                            */
 };
 
 struct syn_status {
@@ -193,8 +195,10 @@ struct syn_status {
     uint64_t values_skipped;     /* …left out                                              */
     uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
     uint64_t lag_bytes;
-    int64_t lag_ms;        /* the largest of the streams; -1: not known              */
-    uint64_t memory_bytes; /* held in chunks, batches and tables                     */
+    int64_t lag_ms;           /* the largest of the streams; -1: not known              */
+    int64_t latency_ms;       /* the same                                               */
+    bool latency_is_estimate; /* of any stream                                       */
+    uint64_t memory_bytes;    /* held in chunks, batches and tables                     */
     uint64_t memory_limit_bytes;
     const char *io; /* "io_uring" or "epoll"; static                          */
     struct syn_rates rates;

@@ -147,12 +147,17 @@ static bool scan_reply(struct verify *verify,
                        batch_done *done,
                        struct syn_err *err)
 {
+    const char *heartbeat = verify->config->heartbeat_prefix;
+    const struct heartbeat_names names = {heartbeat, strlen(heartbeat)};
     for (size_t first = 0; first < keys->elements; first += VERIFY_BATCH_KEYS) {
-        size_t count = keys->elements - first;
-        count = count < VERIFY_BATCH_KEYS ? count : VERIFY_BATCH_KEYS;
-        for (size_t i = 0; i < count; i++) {
+        size_t left = keys->elements - first;
+        left = left < VERIFY_BATCH_KEYS ? left : VERIFY_BATCH_KEYS;
+        size_t count = 0;
+        for (size_t i = 0; i < left; i++) {
             const redisReply *key = keys->element[first + i];
-            verify->keys[i] = (struct verify_key){key->str, key->len};
+            if (!heartbeat_is_key(&names, key->str, key->len)) {
+                verify->keys[count++] = (struct verify_key){key->str, key->len};
+            }
         }
         *counter += count;
         if (!done(verify, db, (uint32_t)count, err) || !progress(verify, false, err)) {

@@ -138,6 +138,9 @@ void progress_line(const struct progress *progress,
                  " lag=%s %s",
                  show_bytes((double)status->lag_bytes, d),
                  show_duration(status->lag_ms < 0 ? -1 : (double)status->lag_ms / 1000.0, e));
+        if (!status->latency_is_estimate) {
+            text_add(out, " latency=%lldms", (long long)status->latency_ms);
+        }
         add_throttles(out, status);
         return;
     }
@@ -256,7 +259,7 @@ static void cells_progress(struct row *row,
                            uint64_t commands,
                            uint64_t bytes,
                            uint64_t lag_bytes,
-                           int64_t lag_ms)
+                           int64_t latency_ms)
 {
     char text[24], line[32];
     cell(row, COLUMN_PHASE, syn_phase_name(phase));
@@ -267,7 +270,9 @@ static void cells_progress(struct row *row,
     cell(row, COLUMN_RATE, line);
     if (is_live(phase)) {
         cell(row, COLUMN_LAG, show_bytes((double)lag_bytes, text));
-        cell(row, COLUMN_LAG_TIME, show_duration(lag_ms < 0 ? -1 : (double)lag_ms / 1000, text));
+        cell(row,
+             COLUMN_LAG_TIME,
+             show_duration(latency_ms < 0 ? -1 : (double)latency_ms / 1000, text));
     } else {
         cell(row, COLUMN_ETA, show_duration(part->eta_s, text));
     }
@@ -286,7 +291,7 @@ static void add_stream(struct text *out,
                    stream->commands,
                    stream->bytes_received,
                    stream->lag_bytes,
-                   stream->lag_ms);
+                   stream->latency_ms);
     snprintf(row.cells[COLUMN_QUEUE], sizeof(row.cells[0]), "%u%%", stream->queue_percent);
     cell(&row, COLUMN_WAIT, show_wait(stream));
     add_row(out, layout, &row);
@@ -331,7 +336,7 @@ unsigned progress_view(const struct progress *progress,
                    status->commands,
                    status->bytes_received,
                    status->lag_bytes,
-                   status->lag_ms);
+                   status->latency_ms);
     if (status->memory_limit_bytes > 0) {
         snprintf(
             total.cells[COLUMN_QUEUE],

@@ -66,6 +66,12 @@ static void set_lag(json_t *out, uint64_t bytes, int64_t ms)
     (void)json_object_set_new(out, "lag_ms", ms < 0 ? json_null() : json_integer(ms));
 }
 
+static void set_latency(json_t *out, int64_t ms, bool is_estimate)
+{
+    (void)json_object_set_new(out, "latency_ms", ms < 0 ? json_null() : json_integer(ms));
+    (void)json_object_set_new(out, "latency_is_estimate", json_boolean(is_estimate));
+}
+
 static void set_part(json_t *out, const struct progress_part *part)
 {
     set_known(out, "percent", part->percent);
@@ -100,6 +106,7 @@ stream_json(const struct progress *progress, const struct syn_status *status, ui
     event_set_number(out, "offset_applied", stream->offset_applied);
     event_set_number(out, "offset_source", stream->offset_source);
     set_lag(out, stream->lag_bytes, stream->lag_ms);
+    set_latency(out, stream->latency_ms, stream->latency_is_estimate);
     event_set_number(out, "queue_percent", stream->queue_percent);
     event_set_number(out, "sessions", stream->sessions);
     event_set_number(out, "snapshots", stream->snapshots);
@@ -126,6 +133,7 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "values_degraded", status->values_degraded);
     event_set_number(out, "values_skipped", status->values_skipped);
     set_lag(out, status->lag_bytes, status->lag_ms);
+    set_latency(out, status->latency_ms, status->latency_is_estimate);
     event_set_number(out, "memory_bytes", status->memory_bytes);
     event_set_number(out, "memory_limit_bytes", status->memory_limit_bytes);
     if (status->io != NULL) {
