@@ -127,7 +127,7 @@ bool live_place(struct stream *stream,
 {
     const struct route *route = stream->task->route;
     struct key_list *keys = &stream->keys;
-    if (!command_keys(info, bytes, command, keys, err)) {
+    if (!live_keys(stream, info, bytes, command, err)) {
         char where[200];
         err_context(err, "%s", live_where(stream, bytes, command, where));
         return false;
@@ -230,6 +230,24 @@ static bool apply_alone(struct stream *stream,
     return router_drain(stream->router) || stopped(err);
 }
 
+/* What it touches is not known, so nothing may run beside it; a cluster would not know where. */
+static bool apply_keyless(struct stream *stream,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          uint32_t db,
+                          struct syn_err *err)
+{
+    if (stream->task->route->is_cluster) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s has no keys, so which shard of the cluster at the destination must run it "
+                   "is not known; stop the use of this command, or use a standalone destination",
+                   live_where(stream, bytes, command, where));
+    }
+    return apply_alone(stream, bytes, command, 0, db, err);
+}
+
 static bool apply_keys(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
@@ -240,6 +258,9 @@ static bool apply_keys(struct stream *stream,
     struct command_place place;
     if (!live_place(stream, info, bytes, command, &place, err)) {
         return false;
+    }
+    if (UNLIKELY(stream->keys.count == 0 && stream->task->route->lane_count > 1)) {
+        return apply_keyless(stream, bytes, command, db, err);
     }
     if (LIKELY(place_is_whole(stream, &place))) {
         return live_forward(
@@ -513,13 +534,10 @@ static bool live_command(struct stream *stream,
     const struct command_info *info =
         command_find(bytes + command->argv[0].pos, command->argv[0].size);
     if (UNLIKELY(info == NULL)) {
-        char where[200];
-        return ERR(err,
-                   SYN_CODE_UNSUPPORTED,
-                   "%s is not a command that this version knows, so its keys are unknown too; stop "
-                   "the use of "
-                   "this command, or use a later Syncline",
-                   live_where(stream, bytes, command, where));
+        enum step step = live_ask(stream, bytes, command, &info, err);
+        if (step != STEP_DONE || info == NULL) {
+            return step != STEP_FAIL;
+        }
     }
     switch (info->class) {
     case COMMAND_SELECT:
@@ -540,7 +558,7 @@ static bool live_command(struct stream *stream,
         return true;
     }
     if (UNLIKELY(stream->transaction.is_open)) {
-        return transaction_add(stream, bytes, command->size, err);
+        return transaction_add(stream, info, bytes, command->size, err);
     }
     return live_apply(stream, info, bytes, command, stream->source_db, err);
 }
@@ -574,6 +592,12 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
         count++;
         if (!live_command(stream, bytes, &command, err)) {
             step = STEP_FAIL;
+            break;
+        }
+        if (UNLIKELY(stream->is_asking)) { /* not taken */
+            stream->offset -= command.size;
+            count--;
+            wanted = 1;
             break;
         }
         pos += command.size;

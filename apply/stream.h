@@ -32,7 +32,7 @@
 #ifndef APPLY_STREAM_H
 #define APPLY_STREAM_H
 
-#include "apply/command_table.h"
+#include "apply/command_ask.h"
 #include "apply/heartbeat.h"
 #include "apply/router.h"
 #include "apply/topology.h"
@@ -52,6 +52,8 @@ struct task {
     bool publishes;  /* PUBLISH is forwarded                                      */
     bool spublishes; /* SPUBLISH is, and the destination knows it                 */
     uint32_t stream_count;
+    struct asker *asker; /* for commands that the table lacks; NULL: they are refused */
+    bool skips_unknown;  /* what the destination does not know either is left out     */
     struct heartbeat_names heartbeat; /* keys that are nobody's data */
     bool only_snapshot; /* the live stream is not decoded                               */
     uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */
@@ -117,7 +119,8 @@ struct transaction {
     struct transaction_command {
         size_t pos;
         size_t size;
-        uint32_t db; /* of the source */
+        uint32_t db;        /* of the source */
+        uint32_t key_count; /* asked for; their positions follow the command, uint32_t each */
     } * commands;
     uint32_t command_count;
     uint32_t command_capacity;
@@ -176,6 +179,10 @@ struct stream {
     struct resp_cutter cutter;
     struct resp_cutter transaction_cutter;
     struct key_list keys;
+    struct question question;  /* about a command that the table lacks */
+    bool is_asking;            /* it is not taken before the answer is  */
+    const uint8_t *asked_keys; /* see live_keys_from                   */
+    uint32_t asked_key_count;
     struct snapshot_value value;
     struct rdb_decoder *decoder; /* for VALUE_REWRITE; made when first needed */
     struct rewriter *rewriter;
@@ -196,6 +203,7 @@ struct stream {
     _Atomic uint64_t snapshot_bytes;
     _Atomic uint64_t commands;
     _Atomic uint64_t dropped;
+    _Atomic uint64_t commands_skipped;
     _Atomic uint64_t transactions_split;
     _Atomic uint64_t values_rewritten;
     _Atomic uint64_t values_degraded;

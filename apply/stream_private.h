@@ -111,6 +111,32 @@ static inline struct op live_op(const struct stream *stream, uint16_t slot)
                        .is_live = true};
 }
 
+/* What a command is: by the table, or by what the destination said of it before; NULL: not known.
+ */
+const struct command_info *
+live_find(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command);
+/* The same of a command that the table lacks. STEP_WAIT: it was asked for, and the command must
+ * come again. STEP_DONE with *info NULL: it is left out. */
+enum step live_ask(struct stream *stream,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   const struct command_info **info,
+                   struct syn_err *err);
+/* Its keys, into stream->keys. */
+MUST_CHECK bool live_keys(struct stream *stream,
+                          const struct command_info *info,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          struct syn_err *err);
+/* Where it takes those of a command whose keys had to be asked for: uint32_t each, of any
+ * alignment; as the last answer gave them, or as they were kept with a command of a transaction. */
+void live_keys_from(struct stream *stream, const uint8_t *positions, uint32_t count);
+static inline void live_keys_answered(struct stream *stream)
+{
+    const struct key_list *keys = &stream->question.keys;
+    live_keys_from(stream, (const uint8_t *)keys->positions, keys->count);
+}
+
 /* Writes the bytes of one whole command to its lane. */
 MUST_CHECK bool live_forward(struct stream *stream,
                              uint32_t lane,
@@ -178,8 +204,11 @@ MUST_CHECK bool live_admin(struct stream *stream,
 /* ---- transaction.c ---- */
 
 void transaction_begin(struct stream *stream);
-MUST_CHECK bool
-transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, struct syn_err *err);
+MUST_CHECK bool transaction_add(struct stream *stream,
+                                const struct command_info *info,
+                                const uint8_t *bytes,
+                                size_t size,
+                                struct syn_err *err);
 MUST_CHECK bool transaction_end(struct stream *stream, struct syn_err *err);
 void transaction_clear(struct stream *stream);
 

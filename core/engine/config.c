@@ -296,6 +296,7 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     static const enum rewrite_policy losses[] = {REWRITE_STOP, REWRITE_DEGRADE, REWRITE_SKIP};
     out->on_nonempty = policies[number_of(from, OPTION_ON_NONEMPTY)];
     out->on_unsupported = losses[number_of(from, OPTION_ON_UNSUPPORTED)];
+    out->skips_unknown = number_of(from, OPTION_ON_UNKNOWN) != 0;
     out->publishes = number_of(from, OPTION_PUBLISH) != 0;
     out->prefer_replica = number_of(from, OPTION_PREFER_REPLICA) != 0;
     out->reader_count = (uint32_t)number_of(from, OPTION_READERS);

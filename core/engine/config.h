@@ -39,7 +39,8 @@ struct config {
     enum sync_mode mode;
     enum nonempty_policy on_nonempty;
     enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
-    bool publishes;                     /* messages are forwarded */
+    bool skips_unknown; /* commands that the destination does not know are left out */
+    bool publishes;     /* messages are forwarded */
     bool prefer_replica;
     /* db_map[n]: destination database of source database n, or CONFIG_DB_NONE: not selected.
      * Without db and db-map options every n maps to itself, also beyond the table (has_db_rules

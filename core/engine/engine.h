@@ -88,6 +88,8 @@ struct syn_engine {
     struct lane *lanes;
     void *lists; /* arrays of pointers that readers, decoders and appliers are given */
     struct watch *watches;
+    struct asker asker;
+    struct question **questions; /* of the streams, for the asker */
     const char *io_name;
 
     pthread_t control;

@@ -172,6 +172,7 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_functions = topology_has_functions(&engine->destination);
     task->publishes = config->publishes;
     task->spublishes = config->publishes && topology_has_spublish(&engine->destination);
+    task->skips_unknown = config->skips_unknown;
     task->stream_count = engine->stream_count;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
     rewrite_target_fill(
@@ -204,6 +205,7 @@ static bool engine_allocate(struct syn_engine *engine, struct syn_err *err)
         {(void **)&engine->feeds, engine->stream_count * sizeof(struct feed)},
         {(void **)&engine->streams, engine->stream_count * sizeof(struct stream)},
         {(void **)&engine->watches, engine->stream_count * sizeof(struct watch)},
+        {(void **)&engine->questions, engine->stream_count * sizeof(struct question *)},
         {(void **)&engine->decoders, engine->decoder_count * sizeof(struct decoder)},
         {(void **)&engine->readers, engine->reader_count * sizeof(struct reader)},
         {(void **)&engine->appliers, engine->applier_count * sizeof(struct applier)},
@@ -316,6 +318,7 @@ static bool build_streams(struct syn_engine *engine, const struct plan *plan, st
             .silence_timeout_ms = (uint32_t)config->silence_timeout_ms,
             .retry_ms = config->retry_ms,
         };
+        engine->questions[i] = &engine->streams[i].question;
         engine->watches[i].keys_total = engine->source.shards[i].server.key_count;
         if (!feed_init(&engine->feeds[i], &options, &decoder->waker, err) ||
             !stream_init(&engine->streams[i],
@@ -338,9 +341,12 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     task_make(engine, &plan);
-    if (!engine_throttle_init(engine, err)) {
+    if (!engine_throttle_init(engine, err) ||
+        !asker_init(
+            &engine->asker, &engine->destination, (int)engine->config.connect_timeout_ms, err)) {
         return false;
     }
+    engine->task.asker = &engine->asker;
     for (uint32_t i = 0; i < engine->decoder_count; i++) {
         if (!decoder_init(&engine->decoders[i], i, &engine->task, err)) {
             return false;
@@ -386,6 +392,9 @@ bool engine_start_threads(struct syn_engine *engine, struct syn_err *err)
         list += count;
     }
     engine->io_name = io_loop_backend_name(engine->appliers[0].loop);
+    if (!asker_start(&engine->asker, engine->questions, engine->stream_count, err)) {
+        return false;
+    }
     for (uint32_t i = 0; i < engine->reader_count; i++) {
         uint32_t count = share(list,
                                (char *)engine->feeds,
@@ -419,6 +428,7 @@ void engine_stop_threads(struct syn_engine *engine)
     for (uint32_t i = 0; engine->decoders != NULL && i < engine->decoder_count; i++) {
         decoder_stop(&engine->decoders[i]);
     }
+    asker_stop(&engine->asker);
     for (uint32_t i = 0; engine->appliers != NULL && i < engine->applier_count; i++) {
         applier_stop(&engine->appliers[i]);
     }
@@ -442,10 +452,12 @@ void engine_demolish(struct syn_engine *engine)
         lane_deinit(&engine->lanes[i]);
     }
     throttle_deinit(&engine->task.throttle);
+    asker_deinit(&engine->asker);
     mem_free(MEM_ENGINE, engine->route.shard_lane);
     void *parts[] = {engine->feeds,
                      engine->streams,
                      engine->watches,
+                     engine->questions,
                      engine->decoders,
                      engine->readers,
                      engine->appliers,

@@ -93,6 +93,7 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
             stream->latency_ms > status->latency_ms ? stream->latency_ms : status->latency_ms;
         status->latency_is_estimate = status->latency_is_estimate || stream->latency_is_estimate;
         status->dropped += atomic_load_relaxed(&engine->streams[i].dropped);
+        status->commands_skipped += atomic_load_relaxed(&engine->streams[i].commands_skipped);
         status->values_rewritten += atomic_load_relaxed(&engine->streams[i].values_rewritten);
         status->values_degraded += atomic_load_relaxed(&engine->streams[i].values_degraded);
         status->values_skipped += atomic_load_relaxed(&engine->streams[i].values_skipped);

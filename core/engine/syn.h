@@ -190,6 +190,7 @@ struct syn_status {
     uint64_t operations;         /* commands acknowledged by the destination               */
     uint64_t commands;           /* of live streams, decoded                               */
     uint64_t dropped;            /* live commands that carry nothing to apply, or are filtered */
+    uint64_t commands_skipped;   /* live commands that the destination does not know, left out */
     uint64_t values_rewritten;   /* snapshot values written as ordinary commands           */
     uint64_t values_degraded;    /* …without what the destination cannot represent         */
     uint64_t values_skipped;     /* …left out                                              */

@@ -36,7 +36,8 @@ static const struct command table[] = {
                 "unprintable bytes escaped, and what was seen. Nothing is written to either side. "
                 "Exit status 0: equal, 6: different.",
      .options_without =
-         "once snapshot-only on-nonempty on-unsupported publish heartbeat io readers decoders "
+         "once snapshot-only on-nonempty on-unsupported on-unknown publish heartbeat io readers "
+         "decoders "
          "lanes "
          "silence-timeout retry-connection drain-timeout prefer-replica snapshot-ops "
          "snapshot-bytes live-ops live-bytes shard-snapshot-ops "

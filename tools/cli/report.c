@@ -128,6 +128,7 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "operations", status->operations);
     event_set_number(out, "commands", status->commands);
     event_set_number(out, "dropped", status->dropped);
+    event_set_number(out, "commands_skipped", status->commands_skipped);
     event_set_number(out, "transactions_split", status->transactions_split);
     event_set_number(out, "values_rewritten", status->values_rewritten);
     event_set_number(out, "values_degraded", status->values_degraded);
@@ -261,6 +262,11 @@ void report_table(const struct phase_times *times,
                  "represent them",
                  (unsigned long long)status->values_degraded,
                  (unsigned long long)status->values_skipped);
+    }
+    if (status->commands_skipped > 0) {
+        text_add(out,
+                 "; %llu commands that the destination does not know were left out",
+                 (unsigned long long)status->commands_skipped);
     }
     if (status->transactions_split > 0) {
         text_add(out,
