@@ -526,6 +526,12 @@ static void live_heartbeat(struct stream *stream,
     }
 }
 
+/* Its database is copied, or it is of none. */
+static bool live_is_selected(const struct stream *stream, const struct command_info *info)
+{
+    return task_db(stream->task, stream->source_db) != DB_NONE || live_is_beyond_db(info);
+}
+
 static bool live_command(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command,
@@ -552,6 +558,10 @@ static bool live_command(struct stream *stream,
         return transaction_end(stream, err);
     default:
         break;
+    }
+    if (UNLIKELY(stream->task->missing != NULL) &&
+        command_is_missing(stream->task->missing, info) && live_is_selected(stream, info)) {
+        return live_missing(stream, info, bytes, command, err);
     }
     if (UNLIKELY(live_is_heartbeat(stream, info, bytes, command))) {
         live_heartbeat(stream, info, bytes, command);

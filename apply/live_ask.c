@@ -1,4 +1,5 @@
-/* Commands that the table lacks: the stream waits for the asker's answer, and goes on by it. */
+/* Commands that the table lacks: the stream waits for the asker's answer, and goes on by it. And
+ * those that the destination lacks. */
 #include "apply/stream_private.h"
 
 #include <string.h>
@@ -21,32 +22,59 @@ static bool needs_keys(const struct asked *asked)
            asked->info.spec_count == COMMAND_KEYS_ASKED;
 }
 
-/* By --on-unknown. */
-static enum step leave_out(struct stream *stream,
-                           struct asked *asked,
-                           const uint8_t *bytes,
-                           const struct resp_command *command,
-                           struct syn_err *err)
+/* By --on-unknown. `is_first`: of this name. */
+static void leave_out(struct stream *stream,
+                      bool is_first,
+                      const uint8_t *bytes,
+                      const struct resp_command *command)
 {
-    char where[200];
-    live_where(stream, bytes, command, where);
-    if (!stream->task->skips_unknown) {
-        ERR(err,
-            SYN_CODE_UNSUPPORTED,
-            "%s is a command that neither this version nor the destination knows; load its module "
-            "there, or leave such commands out (--on-unknown skip)",
-            where);
-        return STEP_FAIL;
-    }
     counter_add(&stream->commands_skipped, 1);
-    if (!atomic_exchange_acq_rel(&asked->is_told, true)) {
+    if (is_first) {
+        char where[200];
+        live_where(stream, bytes, command, where);
         struct slice first = command->argc > 1 ? arg_slice(bytes, command, 1) : (struct slice){0};
         log_warning("%s, key hash %016llx, is left out: the destination does not know this "
                     "command; further ones are only counted",
                     where,
                     (unsigned long long)key_hash(first.bytes, first.size));
     }
+}
+
+static enum step unknown(struct stream *stream,
+                         struct asked *asked,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    if (!stream->task->skips_unknown) {
+        char where[200];
+        ERR(err,
+            SYN_CODE_UNSUPPORTED,
+            "%s is a command that neither this version nor the destination knows; load its module "
+            "there, or leave such commands out (--on-unknown skip)",
+            live_where(stream, bytes, command, where));
+        return STEP_FAIL;
+    }
+    leave_out(stream, !atomic_exchange_acq_rel(&asked->is_told, true), bytes, command);
     return STEP_DONE;
+}
+
+bool live_missing(struct stream *stream,
+                  const struct command_info *info,
+                  const uint8_t *bytes,
+                  const struct resp_command *command,
+                  struct syn_err *err)
+{
+    if (!stream->task->skips_unknown) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s is a command that the destination's version does not know; choose a newer "
+                   "one, or leave such commands out (--on-unknown skip)",
+                   live_where(stream, bytes, command, where));
+    }
+    leave_out(stream, command_missing_tell(stream->task->missing, info), bytes, command);
+    return true;
 }
 
 static enum step refuse(const struct stream *stream,
@@ -99,7 +127,7 @@ enum step live_ask(struct stream *stream,
         return refuse(stream, bytes, command, err);
     }
     if (asked->kind == ASKED_UNKNOWN) {
-        return leave_out(stream, asked, bytes, command, err);
+        return unknown(stream, asked, bytes, command, err);
     }
     *info = &asked->info;
     live_keys_answered(stream);

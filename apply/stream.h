@@ -33,6 +33,7 @@
 #define APPLY_STREAM_H
 
 #include "apply/command_ask.h"
+#include "apply/command_missing.h"
 #include "apply/heartbeat.h"
 #include "apply/router.h"
 #include "apply/topology.h"
@@ -52,8 +53,9 @@ struct task {
     bool publishes;  /* PUBLISH is forwarded                                      */
     bool spublishes; /* SPUBLISH is, and the destination knows it                 */
     uint32_t stream_count;
-    struct asker *asker; /* for commands that the table lacks; NULL: they are refused */
-    bool skips_unknown;  /* what the destination does not know either is left out     */
+    struct asker *asker;             /* for commands that the table lacks; NULL: they are refused */
+    struct command_missing *missing; /* of the table's; NULL: none */
+    bool skips_unknown;              /* what the destination does not know either is left out     */
     struct heartbeat_names heartbeat; /* keys that are nobody's data */
     bool only_snapshot; /* the live stream is not decoded                               */
     uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */

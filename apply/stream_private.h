@@ -122,6 +122,12 @@ enum step live_ask(struct stream *stream,
                    const struct resp_command *command,
                    const struct command_info **info,
                    struct syn_err *err);
+/* A command of the table that the destination lacks is left out, or ends the task. */
+MUST_CHECK bool live_missing(struct stream *stream,
+                             const struct command_info *info,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct syn_err *err);
 /* Its keys, into stream->keys. */
 MUST_CHECK bool live_keys(struct stream *stream,
                           const struct command_info *info,

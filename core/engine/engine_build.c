@@ -347,6 +347,12 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     engine->task.asker = &engine->asker;
+    if (!engine->task.only_snapshot && !command_missing_read(&engine->task.missing,
+                                                             &engine->destination,
+                                                             (int)engine->config.connect_timeout_ms,
+                                                             err)) {
+        return false;
+    }
     for (uint32_t i = 0; i < engine->decoder_count; i++) {
         if (!decoder_init(&engine->decoders[i], i, &engine->task, err)) {
             return false;
@@ -453,6 +459,7 @@ void engine_demolish(struct syn_engine *engine)
     }
     throttle_deinit(&engine->task.throttle);
     asker_deinit(&engine->asker);
+    command_missing_free(engine->task.missing);
     mem_free(MEM_ENGINE, engine->route.shard_lane);
     void *parts[] = {engine->feeds,
                      engine->streams,

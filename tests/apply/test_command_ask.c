@@ -374,6 +374,62 @@ static void test_same_as_table(void **state)
     test_server_stop(&server);
 }
 
+static bool is_missing(const struct command_missing *missing, const char *name)
+{
+    const struct command_info *info = command_find((const uint8_t *)name, strlen(name));
+    assert_non_null(info);
+    return missing != NULL && command_is_missing(missing, info);
+}
+
+/* What a version lacks is known before it is sent; what it has is never held back. */
+static void test_missing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *version;
+        const char *has[6];
+        const char *lacks[6];
+    } versions[] = {
+        {"redis-6.0",
+         {"SET", "XADD", "EVAL", "UNLINK", NULL},
+         {"LMOVE", "COPY", "FCALL", "GETDEL", NULL}},
+        {"redis-7.0", {"SET", "LMPOP", "COPY", "FCALL", NULL}, {"HPEXPIREAT", "HSETEX", NULL}},
+        {"redis-8.0", {"HPEXPIREAT", "HSETEX", "VADD", "MOVE", NULL}, {NULL}},
+        {"valkey-8.0", {"FCALL", "SWAPDB", NULL}, {"HPEXPIREAT", "VADD", NULL}}};
+    for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
+        struct test_server server;
+        struct command_missing *missing;
+        struct syn_err err;
+        if (!test_server_available(versions[i].version)) {
+            continue;
+        }
+        test_server_start(&server, versions[i].version, NULL);
+        assert_true(command_missing_read(&missing, topology_at(server.port), 5000, &err));
+        for (const char *const *name = versions[i].has; *name != NULL; name++) {
+            if (is_missing(missing, *name)) {
+                fail_msg("%s has %s", versions[i].version, *name);
+            }
+        }
+        for (const char *const *name = versions[i].lacks; *name != NULL; name++) {
+            if (!is_missing(missing, *name)) {
+                fail_msg("%s lacks %s", versions[i].version, *name);
+            }
+        }
+        if (versions[i].lacks[0] != NULL) {
+            const char *name = versions[i].lacks[0];
+            const struct command_info *info = command_find((const uint8_t *)name, strlen(name));
+            assert_true(command_missing_tell(missing, info));
+            assert_false(command_missing_tell(missing, info));
+            assert_true(command_is_missing(missing, info));
+            assert_false(command_is_missing(missing, &(struct command_info){0})); /* an asked one */
+        }
+        command_missing_free(missing);
+        test_server_stop(&server);
+        assert_false(command_missing_read(&missing, topology_at(server.port), 1000, &err));
+        assert_null(missing);
+    }
+}
+
 /* A connection that the server closed in the meantime is made anew; a server that is gone is an
  * error that says where. */
 static void test_lost(void **state)
@@ -653,6 +709,7 @@ int main(void)
         cmocka_unit_test(test_bad_entries),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_same_as_table),
+        cmocka_unit_test(test_missing),
         cmocka_unit_test(test_lost),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_full_transaction),

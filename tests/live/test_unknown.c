@@ -197,6 +197,48 @@ static void test_skip(void **state)
     live_assert_equal(&source, &destination);
 }
 
+/* A command that we know and the destination's version does not: the same choice, before anything
+ * is sent; a transaction without it is still one. */
+static void test_older(void **state)
+{
+    (void)state;
+    struct live_side from;
+    struct test_cli cli;
+    if (!test_server_available("redis-8.0"))
+        return;
+    live_side_start(&from, "redis-8.0", 0, 0, NULL);
+    redisContext *redis = live_redis(&from);
+    live_spawn(&cli, &from, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    test_command_ok(redis, "HSET secret-hash f v");
+    test_command_ok(redis, "HPEXPIREAT secret-hash 4102444800000 FIELDS 1 f");
+    live_expect_end(&cli,
+                    7,
+                    "HPEXPIREAT is a command that the destination's version does not know",
+                    "--on-unknown skip",
+                    NULL);
+    test_command_ok(redis, "DEL secret-hash");
+    test_command_ok(live_redis(&destination), "FLUSHALL");
+    live_spawn(&cli, &from, &destination, "--on-unknown", "skip", NULL);
+    live_wait_phase(&cli, "live");
+    for (int i = 0; i < 10; i++) {
+        test_command_ok(redis, "MULTI");
+        test_command_ok(redis, "HSET hash f%d v", i);
+        test_command_ok(redis, "HPEXPIREAT hash 4102444800000 FIELDS 1 f%d", i);
+        test_command_ok(redis, "HSET hash g%d v", i);
+        test_command_ok(redis, "EXEC");
+    }
+    live_wait_level(&cli, &from);
+    assert_int_equal(live_total(&cli, "commands_skipped"), 10);
+    assert_int_equal(live_total(&cli, "transactions_split"), 0);
+    char *output = test_cli_output(&cli);
+    assert_int_equal(count_text(output, "HPEXPIREAT, key hash "), 1);
+    free(output);
+    live_stop(&cli);
+    assert_int_equal(test_command_integer(live_redis(&destination), "HLEN hash"), 20);
+    live_side_stop(&from);
+}
+
 /* An account without COMMAND cannot ask: that is no command that nobody knows, and nothing may be
  * left out for it. */
 static void test_not_allowed(void **state)
@@ -254,6 +296,7 @@ int main(void)
         cmocka_unit_test_setup(test_cluster, empty_sides),
         cmocka_unit_test_setup(test_stop, empty_sides),
         cmocka_unit_test_setup(test_skip, empty_sides),
+        cmocka_unit_test_setup(test_older, empty_sides),
         cmocka_unit_test_setup(test_not_allowed, empty_sides),
         cmocka_unit_test(test_hanging),
     };
