@@ -103,14 +103,23 @@ static bool decoder_has_blocked(const struct decoder *decoder)
     return false;
 }
 
+/* How long to sleep, at most, when nobody wakes us. */
 static int decoder_wait_ms(const struct decoder *decoder)
 {
-    if (decoder_has_blocked(decoder)) {
-        return HOLD_RETRY_MS;
-    }
     const struct router *router = &decoder->router;
-    return router->positions != NULL && router_is_behind(router) ? POSITION_INTERVAL_MS
-                                                                 : IDLE_WAIT_MS;
+    bool is_behind = router->positions != NULL && router_is_behind(router);
+    int wait_ms = decoder_has_blocked(decoder) ? HOLD_RETRY_MS
+                  : is_behind                  ? POSITION_INTERVAL_MS
+                                               : IDLE_WAIT_MS;
+    uint64_t now_ns = clock_monotonic_ns();
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        const struct stream *stream = decoder->streams[i];
+        if (stream->is_throttled && !atomic_load_relaxed(&decoder->task->paused)) {
+            wait_ms = throttle_wait_ms(
+                &decoder->router.meter, stream_throttle_phase(stream->state), now_ns, wait_ms);
+        }
+    }
+    return wait_ms;
 }
 
 /* Sleeps, unless there is something to do after all. */

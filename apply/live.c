@@ -96,7 +96,7 @@ bool live_place(struct stream *stream,
 {
     const struct route *route = stream->task->route;
     struct key_list *keys = &stream->keys;
-    if (!command_keys(info, bytes, command, keys, err)) {
+    if (!live_keys(stream, info, bytes, command, err)) {
         char where[200];
         err_context(err, "%s", live_where(stream, bytes, command, where));
         return false;
@@ -199,6 +199,24 @@ static bool apply_alone(struct stream *stream,
     return router_drain(stream->router) || stopped(err);
 }
 
+/* What it touches is not known, so nothing may run beside it; a cluster would not know where. */
+static bool apply_keyless(struct stream *stream,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          uint32_t db,
+                          struct syn_err *err)
+{
+    if (stream->task->route->is_cluster) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s has no keys, so which shard of the cluster at the destination must run it "
+                   "is not known; stop the use of this command, or use a standalone destination",
+                   live_where(stream, bytes, command, where));
+    }
+    return apply_alone(stream, bytes, command, 0, db, err);
+}
+
 static bool apply_keys(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
@@ -209,6 +227,9 @@ static bool apply_keys(struct stream *stream,
     struct command_place place;
     if (!live_place(stream, info, bytes, command, &place, err)) {
         return false;
+    }
+    if (UNLIKELY(stream->keys.count == 0 && stream->task->route->lane_count > 1)) {
+        return apply_keyless(stream, bytes, command, db, err);
     }
     if (LIKELY(place_is_whole(stream, &place))) {
         return live_forward(
@@ -408,7 +429,6 @@ bool live_apply(struct stream *stream,
         return apply_restore_asking(stream, bytes, command, db, err);
     case COMMAND_READ:
     case COMMAND_PING:
-    case COMMAND_PUBLISH:
     case COMMAND_CLUSTER:
     case COMMAND_REPLCONF:
         counter_add(&stream->dropped, 1);
@@ -450,6 +470,47 @@ live_replconf(struct stream *stream, const uint8_t *bytes, const struct resp_com
     }
 }
 
+/* A write, deletion or expiry of a heartbeat, as servers propagate them: SETEX to 6.0, SET … PX
+ * in 6.2, SET … PXAT from 7.0; DEL or UNLINK of it alone when its time is over. */
+static bool live_is_heartbeat(const struct stream *stream,
+                              const struct command_info *info,
+                              const uint8_t *bytes,
+                              const struct resp_command *command)
+{
+    if (LIKELY(command->argc < 2 || !heartbeat_is_key(&stream->task->heartbeat,
+                                                      bytes + command->argv[1].pos,
+                                                      command->argv[1].size))) {
+        return false;
+    }
+    return info->is_key_first || (info->class == COMMAND_SPLIT_KEYS && command->argc == 2);
+}
+
+static void live_heartbeat(struct stream *stream,
+                           const struct command_info *info,
+                           const uint8_t *bytes,
+                           const struct resp_command *command)
+{
+    struct heartbeat_watch *watch = &stream->heartbeat;
+    counter_add(&stream->dropped, 1);
+    struct slice key = arg_slice(bytes, command, 1);
+    uint32_t at = strcmp(info->name, "SET") == 0 ? 2 : strcmp(info->name, "SETEX") == 0 ? 3 : 0;
+    if (at == 0 || at >= command->argc || key.size != strlen(watch->key) ||
+        memcmp(key.bytes, watch->key, key.size) != 0) {
+        return;
+    }
+    struct slice value = arg_slice(bytes, command, at);
+    uint64_t written_us = heartbeat_time_us(value.bytes, value.size);
+    if (written_us != 0) {
+        heartbeat_seen(watch, written_us, stream->offset);
+    }
+}
+
+/* Its database is copied, or it is of none. */
+static bool live_is_selected(const struct stream *stream, const struct command_info *info)
+{
+    return task_db(stream->task, stream->source_db) != DB_NONE || live_is_beyond_db(info);
+}
+
 static bool live_command(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command,
@@ -458,13 +519,10 @@ static bool live_command(struct stream *stream,
     const struct command_info *info =
         command_find(bytes + command->argv[0].pos, command->argv[0].size);
     if (UNLIKELY(info == NULL)) {
-        char where[200];
-        return ERR(err,
-                   SYN_CODE_UNSUPPORTED,
-                   "%s is not a command that this version knows, so its keys are unknown too; stop "
-                   "the use of "
-                   "this command, or use a later Syncline",
-                   live_where(stream, bytes, command, where));
+        enum step step = live_ask(stream, bytes, command, &info, err);
+        if (step != STEP_DONE || info == NULL) {
+            return step != STEP_FAIL;
+        }
     }
     switch (info->class) {
     case COMMAND_SELECT:
@@ -485,8 +543,16 @@ static bool live_command(struct stream *stream,
         counter_add(&stream->dropped, 1); /* the source is the destination of another task */
         return true;
     }
+    if (UNLIKELY(stream->task->missing != NULL) &&
+        command_is_missing(stream->task->missing, info) && live_is_selected(stream, info)) {
+        return live_missing(stream, info, bytes, command, err);
+    }
+    if (UNLIKELY(live_is_heartbeat(stream, info, bytes, command))) {
+        live_heartbeat(stream, info, bytes, command);
+        return true;
+    }
     if (UNLIKELY(stream->transaction.is_open)) {
-        return transaction_add(stream, bytes, command->size, err);
+        return transaction_add(stream, info, bytes, command->size, err);
     }
     return live_apply(stream, info, bytes, command, stream->source_db, err);
 }
@@ -497,7 +563,7 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
     size_t wanted = 1;
     uint64_t count = 0;
     enum step step = STEP_DONE;
-    while (pos < window->size) {
+    while (pos < window->size && !throttle_is_spent(&stream->router->meter)) {
         struct resp_command command;
         const uint8_t *bytes = window->bytes + pos;
         enum resp_status status =
@@ -520,6 +586,12 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
         count++;
         if (!live_command(stream, bytes, &command, err)) {
             step = STEP_FAIL;
+            break;
+        }
+        if (UNLIKELY(stream->is_asking)) { /* not taken */
+            stream->offset -= command.size;
+            count--;
+            wanted = 1;
             break;
         }
         /* What a transaction keeps is not written yet. */

@@ -458,6 +458,54 @@ static bool admin_eval(struct stream *stream,
     return router_drain(stream->router) || stopped(err);
 }
 
+/* ---- messages ----
+ * They go to the lane of their channel, so that those of one channel keep their order. With one
+ * lane that is also the order of all else; with several nothing orders a message and the keys of
+ * another lane. A cluster takes PUBLISH at any node, SPUBLISH at the owner of the channel's slot.
+ */
+
+bool live_channel(struct stream *stream,
+                  const struct command_info *info,
+                  const uint8_t *bytes,
+                  const struct resp_command *command,
+                  struct command_place *place,
+                  struct syn_err *err)
+{
+    if (!command_keys(info, bytes, command, &stream->keys, err)) { /* checks the number of words */
+        char where[200];
+        err_context(err, "%s", live_where(stream, bytes, command, where));
+        return false;
+    }
+    struct slice channel = arg_slice(bytes, command, 1);
+    const struct route *route = stream->task->route;
+    *place = (struct command_place){.is_one_slot = true, .is_one_lane = true};
+    place->slot = route_slot(route, channel.bytes, channel.size);
+    place->lane = route_lane(route, place->slot);
+    return true;
+}
+
+static bool admin_publish(struct stream *stream,
+                          const struct command_info *info,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          uint64_t source_db,
+                          struct syn_err *err)
+{
+    if (!task_publishes(stream->task, info)) {
+        counter_add(&stream->dropped, 1);
+        return true;
+    }
+    struct command_place place;
+    return live_channel(stream, info, bytes, command, &place, err) &&
+           live_forward(stream,
+                        place.lane,
+                        task_publish_db(stream->task, source_db),
+                        bytes,
+                        command->size,
+                        live_op(stream, is_spublish(info) ? place.slot : SLOT_NONE),
+                        err);
+}
+
 bool live_admin(struct stream *stream,
                 const struct command_info *info,
                 const uint8_t *bytes,
@@ -481,6 +529,8 @@ bool live_admin(struct stream *stream,
         return admin_script(stream, bytes, command, err);
     case COMMAND_EVAL:
         return admin_eval(stream, info, bytes, command, source_db, err);
+    case COMMAND_PUBLISH:
+        return admin_publish(stream, info, bytes, command, source_db, err);
     default:
         return refuse(stream, bytes, command, "cannot be applied", err);
     }

@@ -4,6 +4,8 @@
 
 #include "apply/refusal.h"
 
+#define PACE_WAIT_MS 1000
+
 /* ---- batches out and back ---- */
 
 static void writer_push(struct router *router, struct lane_writer *writer)
@@ -80,6 +82,53 @@ bool router_collect(struct router *router)
         router->frontier = frontier;
     }
     return did;
+}
+
+/* ---- rates ---- */
+
+bool router_pass(struct router *router, enum throttle_phase phase)
+{
+    if (router->meter.throttle == NULL) {
+        return true;
+    }
+    bool may = throttle_pass(&router->meter, phase, clock_monotonic_ns());
+    uint32_t piece_bytes = router->meter.piece_bytes[phase];
+    router->batch_bytes =
+        piece_bytes < router->batch_bytes_max ? piece_bytes : router->batch_bytes_max;
+    return may;
+}
+
+/* In the middle of a unit, where no other stream may pass: waits here. False: asked to stop. */
+static bool router_pace(struct router *router)
+{
+    struct throttle_meter *meter = &router->meter;
+    if (!throttle_is_spent(meter)) {
+        return true;
+    }
+    router_flush(router);
+    uint64_t now_ns;
+    while (!throttle_pass(meter, meter->phase, now_ns = clock_monotonic_ns())) {
+        waker_prepare(router->waker);
+        router_collect(router);
+        if (atomic_load_acquire(router->abort)) {
+            waker_done(router->waker);
+            return false;
+        }
+        int wait_ms = throttle_wait_ms(meter, meter->phase, now_ns, PACE_WAIT_MS);
+        waker_wait(router->waker, throttle_is_changed(meter) ? 0 : wait_ms);
+    }
+    return true;
+}
+
+static uint32_t writer_shard(const struct lane_writer *writer)
+{
+    return writer->port->lane->shard;
+}
+
+/* MULTI and EXEC are ours or the source's, not operations of their own. */
+static bool op_is_counted(const struct op *op)
+{
+    return op->kind != OP_MULTI && op->kind != OP_EXEC;
 }
 
 static bool writer_may_open(const struct router *router, const struct lane_writer *writer)
@@ -207,6 +256,8 @@ void router_commit(
     ASSERT_DEBUG(begin == batch->bytes + batch->end);
     ASSERT_DEBUG(end <= batch->bytes + batch->bytes_size);
     batch->end = (uint32_t)(end - batch->bytes);
+    throttle_charge(
+        &router->meter, writer_shard(writer), op_is_counted(&op), (uint64_t)(end - begin));
     batch_op(batch, &op, (uint32_t)(begin - batch->bytes));
     router_touch(router, writer, &op);
 }
@@ -267,6 +318,7 @@ bool router_group(struct router *router,
     *out++ = '\n';
     batch->end = (uint32_t)(out - batch->bytes);
     writer->group_count++;
+    throttle_charge(&router->meter, writer_shard(writer), 1, size);
     struct op *group = &batch->ops[batch->op_count - 1];
     group->offset = op.offset;
     group->key_count++;
@@ -331,15 +383,22 @@ bool router_unit_begin(struct router *router, uint32_t lane, uint32_t db)
     return true;
 }
 
+/* Of a unit, what goes out at once. */
+static uint32_t unit_piece(const struct router *router)
+{
+    return router->meter.is_limited ? router->batch_bytes : UINT32_MAX;
+}
+
 static struct batch *unit_room(struct router *router, struct lane_writer *writer, size_t size)
 {
     struct batch *batch = writer->batch;
     ASSERT(writer->is_unit);
     if (batch != NULL && (batch->bytes_size - batch->end < size + router->tail_bytes ||
-                          batch->ops_size - batch->op_count < 1 + router->tail_ops)) {
+                          batch->ops_size - batch->op_count < 1 + router->tail_ops ||
+                          batch->end - batch->begin >= unit_piece(router))) {
         uint32_t db = batch->db_last;
         writer_push(router, writer);
-        batch = writer_open(router, writer);
+        batch = router_pace(router) ? writer_open(router, writer) : NULL;
         if (batch != NULL) {
             /* The connection is already there: no SELECT may get into the middle of a unit. */
             batch->db_first = db;
@@ -359,9 +418,12 @@ bool router_put(struct router *router, uint32_t lane, const void *bytes, size_t 
             return false;
         }
         size_t room = batch->bytes_size - batch->end - router->tail_bytes;
+        size_t piece = unit_piece(router) - (batch->end - batch->begin);
+        room = piece < room ? piece : room;
         size_t take = size < room ? size : room;
         memcpy(batch->bytes + batch->end, from, take);
         batch->end += (uint32_t)take;
+        throttle_charge(&router->meter, writer_shard(writer), 0, take);
         from += take;
         size -= take;
     }
@@ -385,6 +447,7 @@ void router_unit_done(struct router *router, uint32_t lane, struct op op)
     struct lane_writer *writer = &router->writers[lane];
     struct batch *batch = writer->batch;
     ASSERT(writer->is_unit);
+    throttle_charge(&router->meter, writer_shard(writer), op_is_counted(&op), 0);
     /* router_put left room for a record in the batch that holds the operation's last byte. */
     batch_op(batch, &op, writer->mark_seq == batch->seq ? writer->mark_pos : 0);
     router_touch(router, writer, &op);
@@ -464,7 +527,8 @@ bool router_init(struct router *router,
     router->route = route;
     router->waker = waker;
     router->abort = abort;
-    router->batch_bytes = options->batch_bytes - SELECT_SIZE_MAX;
+    router->batch_bytes_max = options->batch_bytes - SELECT_SIZE_MAX;
+    router->batch_bytes = router->batch_bytes_max;
     router->seq_next = 1;
     router->frontier = 1;
     ASSERT(options->batch_count >= 2 * route->lane_count + ROUTER_RESERVE);
@@ -497,5 +561,6 @@ void router_deinit(struct router *router)
     }
     mem_free(MEM_APPLY, router->writers);
     batch_pool_deinit(&router->pool);
+    throttle_meter_deinit(&router->meter);
     memset(router, 0, sizeof(*router));
 }

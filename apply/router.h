@@ -31,6 +31,7 @@
 #include "apply/batch.h"
 #include "apply/lane.h"
 #include "apply/position.h"
+#include "apply/throttle.h"
 #include "rdb/rdb.h"
 
 struct stream;
@@ -91,7 +92,9 @@ struct router {
     struct lane_writer *writers; /* one per lane */
     struct batch_pool pool;
     uint32_t lane_batches_max;
-    uint32_t batch_bytes;
+    uint32_t batch_bytes_max; /* of one operation outside a unit */
+    uint32_t batch_bytes;     /* the same, as the byte rates allow now */
+    struct throttle_meter meter;
     uint64_t seq_next;
     uint64_t frontier;
     struct waker *waker;       /* the decoder's                     */
@@ -140,6 +143,9 @@ MUST_CHECK bool router_init(struct router *router,
                             struct syn_err *err);
 void router_deinit(struct router *router); /* a zeroed router is allowed */
 
+/* Before a stream's next operations: whether the rates allow them now. Units wait by themselves. */
+bool router_pass(struct router *router, enum throttle_phase phase);
+
 /* Positions of `stream_count` streams are written from now on, by a plan that outlives the router.
  */
 MUST_CHECK bool router_set_positions(struct router *router,
@@ -155,7 +161,8 @@ static inline bool router_has_groups(const struct router *router)
 static inline void router_stream(struct router *router, uint16_t stream, bool is_live)
 {
     router->stream = stream;
-    router->is_group_wanted = is_live && router_has_groups(router) && router->stream_positions[stream].is_on;
+    router->is_group_wanted =
+        is_live && router_has_groups(router) && router->stream_positions[stream].is_on;
 }
 /* Every operation of the stream up to `offset` is written; it has database `db` selected there. */
 MUST_CHECK bool router_mark_due(struct router *router);

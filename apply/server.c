@@ -205,3 +205,8 @@ bool server_read(struct control *control, struct server *server, struct syn_err 
     }
     return true;
 }
+
+bool topology_has_spublish(const struct topology *topology)
+{
+    return topology->version_min >= 70000;
+}

@@ -189,13 +189,22 @@ static enum step value_finish(struct stream *stream, struct syn_err *err)
     return is_done ? STEP_DONE : STEP_FAIL;
 }
 
+/* With a rate, no more of a value is taken at once than may go out at once. */
+static size_t value_piece(const struct stream *stream, size_t size)
+{
+    const struct router *router = stream->router;
+    bool is_limited = router->meter.is_limited && stream->value.way != VALUE_WHOLE;
+    return is_limited && size > router->batch_bytes ? router->batch_bytes : size;
+}
+
 /* A further piece of a value that did not lie in one window. */
 static enum step value_continue(struct stream *stream, struct walk *walk, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     struct hold *hold = &stream->value_hold;
     const uint8_t *piece = walk->bytes + walk->pos;
-    size_t size = walk->size - walk->pos;
+    size_t whole = walk->size - walk->pos;
+    size_t size = value_piece(stream, whole);
     if (value->way == VALUE_WHOLE && value_outgrows(stream, size) && !value_convert(stream, err)) {
         return STEP_FAIL;
     }
@@ -222,6 +231,10 @@ static enum step value_continue(struct stream *stream, struct walk *walk, struct
     } else if (value->way == VALUE_WHOLE) {
         memcpy(hold->bytes + hold->size, piece, used);
         hold->size += used;
+    }
+    if (status == RDB_MORE && size < whole) {
+        ASSERT(used > 0); /* fewer than 32 bytes are left unused */
+        return STEP_DONE;
     }
     if (status == RDB_MORE) {
         if (used == 0) {
@@ -257,7 +270,9 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
     value->item = *item;
     value->offset = rdb_parser_offset(stream->parser);
     value->db = stream->snapshot_db;
-    bool is_left_out = value->db == DB_NONE || position_is_key(item->name.bytes, item->name.size);
+    bool is_left_out =
+        value->db == DB_NONE || position_is_key(item->name.bytes, item->name.size) ||
+        heartbeat_is_key(&stream->task->heartbeat, item->name.bytes, item->name.size);
     value->way = is_left_out ? VALUE_SKIP : VALUE_WHOLE;
     if (value->way != VALUE_SKIP) {
         const struct route *route = stream->task->route;
@@ -410,7 +425,7 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     enum step step = STEP_DONE;
     bool is_over = false;
     stream->item_wanted = 1;
-    while (step == STEP_DONE && !is_over) {
+    while (step == STEP_DONE && !is_over && !throttle_is_spent(&stream->router->meter)) {
         if (UNLIKELY(stream->refusals != NULL) && !stream->value.is_open &&
             !snapshot_mend(stream, err)) {
             return STEP_FAIL;

@@ -29,7 +29,8 @@ bool stream_init(struct stream *stream,
     return stream->parser != NULL &&
            resp_cutter_init(&stream->cutter, COMMAND_ARGS_MAX, item_bytes_max, err) &&
            resp_cutter_init(&stream->transaction_cutter, COMMAND_ARGS_MAX, item_bytes_max, err) &&
-           key_list_init(&stream->keys, err);
+           key_list_init(&stream->keys, err) &&
+           question_init(&stream->question, router->waker, err);
 }
 
 void stream_deinit(struct stream *stream)
@@ -46,6 +47,7 @@ void stream_deinit(struct stream *stream)
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);
+    question_deinit(&stream->question);
     mem_free(MEM_APPLY, stream->item_hold.bytes);
     mem_free(MEM_APPLY, stream->value_hold.bytes);
     mem_free(MEM_APPLY, stream->value.name);
@@ -88,6 +90,8 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
     stream->source_db = 0;
     stream->place_count = 0;
     stream->is_ack_wanted = false;
+    heartbeat_forget(&stream->heartbeat);
+    ASSERT(!stream->is_asking); /* the command is still in the window */
     transaction_clear(stream);
     resp_cutter_reset(&stream->cutter);
     snapshot_begin(stream);
@@ -261,6 +265,9 @@ void stream_advance(struct stream *stream)
     struct feed *feed = stream->feed;
     ASSERT(offset >= atomic_load_relaxed(&feed->offset_applied));
     atomic_store_release(&feed->offset_applied, offset);
+    if (stream->heartbeat.first.written_us != 0) {
+        heartbeat_applied(&stream->heartbeat, offset, heartbeat_now_us());
+    }
     if (stream->is_ack_wanted && offset >= stream->ack_offset) {
         stream->is_ack_wanted = false;
         atomic_store_release(&feed->ack_wanted, true);
@@ -330,6 +337,12 @@ static enum step stream_take(struct stream *stream, struct syn_err *err)
 
 bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
 {
+    stream->is_throttled = false;
+    if (UNLIKELY(stream->is_asking) &&
+        atomic_load_acquire(&stream->question.state) != QUESTION_ANSWERED) {
+        atomic_store_relaxed(&stream->is_input_empty, false);
+        return true;
+    }
     if (stream->state == STREAM_HELD) {
         if (atomic_load_acquire(&stream->sweep_wanted)) {
             return true;
@@ -355,6 +368,11 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
         return false;
     }
     router_stream(stream->router, stream->index, is_live);
+    if (!router_pass(stream->router, stream_throttle_phase(stream->state))) {
+        stream->is_throttled = true;
+        atomic_store_relaxed(&stream->is_input_empty, false);
+        return true;
+    }
     /* Before the look at the input: a session's bytes are all there before its end is told. */
     int state = atomic_load_acquire(&stream->feed->state);
     enum step step = stream_take(stream, err);
@@ -374,7 +392,7 @@ bool stream_is_drained(const struct stream *stream)
     if (stream->state == STREAM_HELD) {
         return true; /* a full copy that has not begun is left out; the one before stands */
     }
-    if (stream->is_hold_blocked) {
+    if (stream->is_hold_blocked || stream->is_throttled || stream->is_asking) {
         return false;
     }
     return stream->chunk_next == NULL && ring_count(&stream->feed->chunks) == 0;

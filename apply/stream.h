@@ -32,7 +32,9 @@
 #ifndef APPLY_STREAM_H
 #define APPLY_STREAM_H
 
-#include "apply/command_table.h"
+#include "apply/command_ask.h"
+#include "apply/command_missing.h"
+#include "apply/heartbeat.h"
 #include "apply/intake.h"
 #include "apply/loss.h"
 #include "apply/refusal.h"
@@ -47,7 +49,13 @@ struct task {
     bool has_db_rules;
     const uint16_t *db_map;
     uint32_t db_map_count;
+    bool publishes;  /* PUBLISH is forwarded                                      */
+    bool spublishes; /* SPUBLISH is, and the destination knows it                 */
     uint32_t stream_count;
+    struct asker *asker;             /* for commands that the table lacks; NULL: they are refused */
+    struct command_missing *missing; /* of the table's; NULL: none */
+    bool skips_unknown;              /* what the destination does not know either is left out     */
+    struct heartbeat_names heartbeat; /* keys that are nobody's data */
     bool only_snapshot; /* the live stream is not decoded                               */
     enum corrupt_policy on_corrupt;
     bool clears_first; /* a DEL goes before each RESTORE: a refused one must leave no older value */
@@ -69,6 +77,7 @@ struct task {
     /* W: a decoder, before it fails: only a full copy of the stream can go on. R: control. */
     _Atomic bool full_copy_wanted;
     const struct position_plan *positions; /* NULL: none are kept */
+    struct throttle throttle;
 };
 
 #define DB_NONE UINT32_MAX
@@ -83,7 +92,7 @@ enum stream_state {
 
 /* How a snapshot value leaves: decided when its key is read. */
 enum value_way {
-    VALUE_SKIP,    /* its database is not selected                               */
+    VALUE_SKIP,    /* its database is not selected, or it is a heartbeat         */
     VALUE_WHOLE,   /* gathered, then written in one operation                    */
     VALUE_REWRITE, /* decoded and written as ordinary commands, in pieces       */
     VALUE_STREAM,  /* size known: written as it arrives, in a unit               */
@@ -119,8 +128,9 @@ struct transaction {
     struct transaction_command {
         size_t pos;
         size_t size;
-        uint64_t offset; /* just after it */
-        uint32_t db;     /* of the source */
+        uint64_t offset;    /* just after it */
+        uint32_t db;        /* of the source */
+        uint32_t key_count; /* asked for; their positions follow the command, uint32_t each */
     } * commands;
     uint32_t command_count;
     uint32_t command_capacity;
@@ -163,6 +173,7 @@ struct stream {
         item_hold;   /* an item that does not fit chunk and headroom: then the window is here */
     bool is_holding; /* the window is item_hold        */
     bool is_hold_blocked; /* another stream has the right to hold much */
+    bool is_throttled;    /* the rates allow nothing more just now     */
     size_t wanted;        /* bytes that the window must have before it is worth looking again */
 
     enum stream_state state;
@@ -179,6 +190,10 @@ struct stream {
     struct resp_cutter cutter;
     struct resp_cutter transaction_cutter;
     struct key_list keys;
+    struct question question;  /* about a command that the table lacks */
+    bool is_asking;            /* it is not taken before the answer is  */
+    const uint8_t *asked_keys; /* see live_keys_from                   */
+    uint32_t asked_key_count;
     struct snapshot_value value;
     struct rdb_decoder *decoder; /* for VALUE_REWRITE; made when first needed */
     struct rewriter *rewriter;
@@ -205,8 +220,9 @@ struct stream {
     bool is_position_due; /* the first position, or the first under a new replication id         */
     char owner_replid[REPLID_SIZE + 1]; /* under which the destination says that we are copying */
     char position_replid[REPLID_SIZE + 1]; /* under which positions are written; "": none yet    */
-    bool is_ack_wanted;                    /* the source asked for an acknowledgement… */
-    uint64_t ack_offset;                   /* …of this offset                         */
+    struct heartbeat_watch heartbeat;
+    bool is_ack_wanted;  /* the source asked for an acknowledgement… */
+    uint64_t ack_offset; /* …of this offset                         */
 
     /* W: decoder, relaxed or as said. R: any: statistics and state. */
     alignas(CACHE_LINE) _Atomic int shown_state; /* enum stream_state, release                */
@@ -214,6 +230,7 @@ struct stream {
     _Atomic uint64_t snapshot_bytes;
     _Atomic uint64_t commands;
     _Atomic uint64_t dropped;
+    _Atomic uint64_t commands_skipped;
     _Atomic uint64_t transactions_split;
     _Atomic uint64_t values_rewritten;
     _Atomic uint64_t values_degraded;
@@ -252,6 +269,11 @@ MUST_CHECK bool stream_resume(struct stream *stream,
 MUST_CHECK bool stream_step(struct stream *stream, bool *did, struct syn_err *err);
 /* Moves offset_applied after the router collected. */
 void stream_advance(struct stream *stream);
+/* By whose rates it goes now. */
+static inline enum throttle_phase stream_throttle_phase(int state)
+{
+    return state == STREAM_LIVE ? THROTTLE_LIVE : THROTTLE_SNAPSHOT;
+}
 /* Nothing received is left to take. */
 bool stream_is_drained(const struct stream *stream);
 

@@ -84,7 +84,25 @@ static inline bool live_is_beyond_db(const struct command_info *info)
 {
     return info->class == COMMAND_FLUSHALL || info->class == COMMAND_SWAPDB ||
            info->class == COMMAND_FUNCTION || info->class == COMMAND_SCRIPT ||
-           info->class == COMMAND_MOVE || info->class == COMMAND_COPY;
+           info->class == COMMAND_MOVE || info->class == COMMAND_COPY ||
+           info->class == COMMAND_PUBLISH;
+}
+static inline bool is_spublish(const struct command_info *info)
+{
+    return info->class == COMMAND_PUBLISH && info->name[0] == 'S';
+}
+/* A message for subscribers that is forwarded. Without, or where nobody can have subscribed to it,
+ * it is dropped. */
+static inline bool task_publishes(const struct task *task, const struct command_info *info)
+{
+    return info->class == COMMAND_PUBLISH &&
+           (is_spublish(info) ? task->spublishes : task->publishes);
+}
+/* The database that a message is sent from; any will do. */
+static inline uint32_t task_publish_db(const struct task *task, uint64_t db)
+{
+    uint32_t mapped = task_db(task, db);
+    return mapped == DB_NONE || task->route->is_cluster ? 0 : mapped;
 }
 /* Applies one command outside a transaction. */
 MUST_CHECK bool live_apply(struct stream *stream,
@@ -100,6 +118,38 @@ static inline struct op live_op(const struct stream *stream, uint16_t slot)
                        .slot = slot,
                        .kind = OP_COMMAND,
                        .is_live = true};
+}
+
+/* What a command is: by the table, or by what the destination said of it before; NULL: not known.
+ */
+const struct command_info *
+live_find(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command);
+/* The same of a command that the table lacks. STEP_WAIT: it was asked for, and the command must
+ * come again. STEP_DONE with *info NULL: it is left out. */
+enum step live_ask(struct stream *stream,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   const struct command_info **info,
+                   struct syn_err *err);
+/* A command of the table that the destination lacks is left out, or ends the task. */
+MUST_CHECK bool live_missing(struct stream *stream,
+                             const struct command_info *info,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct syn_err *err);
+/* Its keys, into stream->keys. */
+MUST_CHECK bool live_keys(struct stream *stream,
+                          const struct command_info *info,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          struct syn_err *err);
+/* Where it takes those of a command whose keys had to be asked for: uint32_t each, of any
+ * alignment; as the last answer gave them, or as they were kept with a command of a transaction. */
+void live_keys_from(struct stream *stream, const uint8_t *positions, uint32_t count);
+static inline void live_keys_answered(struct stream *stream)
+{
+    const struct key_list *keys = &stream->question.keys;
+    live_keys_from(stream, (const uint8_t *)keys->positions, keys->count);
 }
 
 /* Writes the bytes of one whole command to its lane. */
@@ -150,6 +200,14 @@ MUST_CHECK bool live_place(struct stream *stream,
 /* The argument that is the LIMIT of a propagated "= n LIMIT m", 0: there is none. */
 uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command);
 
+/* Where a message goes, in place->slot and lane: by its channel, as if that were a key. */
+MUST_CHECK bool live_channel(struct stream *stream,
+                             const struct command_info *info,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct command_place *place,
+                             struct syn_err *err);
+
 /* ---- live_admin.c: commands without keys, and those that name databases ---- */
 MUST_CHECK bool live_admin(struct stream *stream,
                            const struct command_info *info,
@@ -161,8 +219,11 @@ MUST_CHECK bool live_admin(struct stream *stream,
 /* ---- transaction.c ---- */
 
 void transaction_begin(struct stream *stream);
-MUST_CHECK bool
-transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, struct syn_err *err);
+MUST_CHECK bool transaction_add(struct stream *stream,
+                                const struct command_info *info,
+                                const uint8_t *bytes,
+                                size_t size,
+                                struct syn_err *err);
 MUST_CHECK bool transaction_end(struct stream *stream, struct syn_err *err);
 void transaction_clear(struct stream *stream);
 

@@ -83,4 +83,6 @@ struct keyspace_cursor {
 };
 bool keyspace_next(struct keyspace_cursor *cursor, uint64_t *db, uint64_t *keys);
 
+bool topology_has_spublish(const struct topology *topology); /* SPUBLISH: 7.0 */
+
 #endif

@@ -52,22 +52,30 @@ static bool grow(void **bytes, size_t item, size_t need, size_t *capacity)
     return true;
 }
 
-/* Cuts and applies one kept command by itself. */
-static bool apply_kept(struct stream *stream,
-                       const uint8_t *bytes,
-                       size_t size,
-                       uint64_t source_db,
-                       struct syn_err *err)
+/* A command that was cut before, and looked up. */
+static const struct command_info *command_again(struct stream *stream,
+                                                const uint8_t *bytes,
+                                                size_t size,
+                                                struct resp_command *command)
 {
-    struct resp_command command;
     size_t wanted;
+    struct syn_err err;
     enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, size, &wanted, &command, err);
-    ASSERT(status == RESP_READY); /* it was cut before */
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
+        resp_cut(&stream->transaction_cutter, bytes, size, &wanted, command, &err);
+    ASSERT(status == RESP_READY);
+    const struct command_info *info = live_find(stream, bytes, command);
     ASSERT(info != NULL);
-    return live_apply(stream, info, bytes, &command, source_db, err);
+    return info;
+}
+
+/* The same of one that was kept. */
+static const struct command_info *kept_again(struct stream *stream,
+                                             const struct transaction_command *kept,
+                                             struct resp_command *command)
+{
+    const uint8_t *bytes = stream->transaction.bytes + kept->pos;
+    live_keys_from(stream, bytes + kept->size, kept->key_count);
+    return command_again(stream, bytes, kept->size, command);
 }
 
 static bool transaction_split(struct stream *stream, struct syn_err *err)
@@ -79,14 +87,15 @@ static bool transaction_split(struct stream *stream, struct syn_err *err)
     }
     uint64_t offset = stream->offset;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
-        const struct transaction_command *command = &transaction->commands[i];
-        stream->offset = command->offset;
-        if (!apply_kept(
-                stream, transaction->bytes + command->pos, command->size, command->db, err)) {
+        const struct transaction_command *kept = &transaction->commands[i];
+        struct resp_command command;
+        const struct command_info *info = kept_again(stream, kept, &command);
+        stream->offset = kept->offset;
+        if (!live_apply(stream, info, transaction->bytes + kept->pos, &command, kept->db, err)) {
             return false;
         }
         /* A stream may be continued inside a transaction: its EXEC is passed over then. */
-        if (!router_done(stream->router, stream->index, command->offset, command->db)) {
+        if (!router_done(stream->router, stream->index, kept->offset, kept->db)) {
             return stopped(err);
         }
     }
@@ -96,26 +105,37 @@ static bool transaction_split(struct stream *stream, struct syn_err *err)
     return true;
 }
 
-bool transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, struct syn_err *err)
+bool transaction_add(struct stream *stream,
+                     const struct command_info *info,
+                     const uint8_t *bytes,
+                     size_t size,
+                     struct syn_err *err)
 {
     struct transaction *transaction = &stream->transaction;
+    const struct key_list *keys = &stream->question.keys;
+    uint32_t key_count = info->spec_count == COMMAND_KEYS_ASKED ? keys->count : 0;
+    size_t keys_size = key_count * sizeof(keys->positions[0]);
     size_t bytes_max = stream->task->transaction_bytes_max;
-    bool is_full = size > bytes_max - transaction->size ||
+    bool is_full = size + keys_size > bytes_max - transaction->size ||
                    transaction->command_count >= bytes_max / TRANSACTION_BYTES_PER_COMMAND;
     if (!transaction->is_split && is_full && !transaction_split(stream, err)) {
         return false;
     }
     if (transaction->is_split) {
-        return apply_kept(stream, bytes, size, stream->source_db, err);
+        struct resp_command command;
+        info = command_again(stream, bytes, size, &command);
+        live_keys_answered(stream);
+        return live_apply(stream, info, bytes, &command, stream->source_db, err);
     }
     size_t command_capacity = transaction->command_capacity;
     void *commands = transaction->commands;
     void *kept = transaction->bytes;
-    bool has_room = grow(&kept, 1, transaction->size + size, &transaction->capacity) &&
-                    grow(&commands,
-                         sizeof(struct transaction_command),
-                         transaction->command_count + 1,
-                         &command_capacity);
+    size_t need = transaction->size + size + keys_size;
+    bool has_room =
+        grow(&kept, 1, need, &transaction->capacity) && grow(&commands,
+                                                             sizeof(struct transaction_command),
+                                                             transaction->command_count + 1,
+                                                             &command_capacity);
     transaction->bytes = kept;
     transaction->commands = commands;
     transaction->command_capacity = (uint32_t)command_capacity;
@@ -123,22 +143,25 @@ bool transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, s
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a transaction");
     }
     memcpy(transaction->bytes + transaction->size, bytes, size);
+    memcpy(transaction->bytes + transaction->size + size, keys->positions, keys_size);
     transaction->commands[transaction->command_count++] =
         (struct transaction_command){.pos = transaction->size,
                                      .size = size,
                                      .offset = stream->offset,
-                                     .db = (uint32_t)stream->source_db};
-    transaction->size += size;
+                                     .db = (uint32_t)stream->source_db,
+                                     .key_count = key_count};
+    transaction->size += size + keys_size;
     return true;
 }
 
 /* ---- where it can run ---- */
 
 struct transaction_place {
-    bool is_whole; /* one lane may run it as a transaction */
+    bool is_whole;  /* one lane may run it as a transaction              */
+    bool is_placed; /* a key decided which                               */
     uint16_t slot;
     uint32_t lane;
-    uint32_t count; /* commands with an effect here         */
+    uint32_t count; /* commands with an effect here                      */
 };
 
 /* Only commands that are forwarded as they are can be queued; the others need more than one
@@ -154,20 +177,42 @@ static bool command_is_queueable(const struct command_info *info,
            info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_EVAL;
 }
 
+/* A message goes where the transaction's keys go, or alone with others to the first one's place. In
+ * a cluster SPUBLISH is bound to its channel's slot as to a key's. */
+static bool message_find_place(struct stream *stream,
+                               const struct command_info *info,
+                               const uint8_t *bytes,
+                               const struct resp_command *command,
+                               struct transaction_place *place,
+                               struct syn_err *err)
+{
+    struct command_place at;
+    if (!live_channel(stream, info, bytes, command, &at, err)) {
+        return false;
+    }
+    bool is_bound = stream->task->route->is_cluster && is_spublish(info);
+    if (is_bound && place->is_placed && at.slot != place->slot) {
+        place->is_whole = false;
+    } else if (!place->is_placed && (is_bound || place->count == 0)) {
+        place->is_placed = is_bound;
+        place->slot = at.slot;
+        place->lane = at.lane;
+    }
+    place->count++;
+    return true;
+}
+
 static bool command_find_place(struct stream *stream,
                                const struct transaction_command *kept,
                                struct transaction_place *place,
                                struct syn_err *err)
 {
     struct resp_command command;
-    size_t wanted;
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, kept->size, &wanted, &command, err);
-    ASSERT(status == RESP_READY);
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
-    ASSERT(info != NULL);
+    const struct command_info *info = kept_again(stream, kept, &command);
+    if (task_publishes(stream->task, info)) {
+        return message_find_place(stream, info, bytes, &command, place, err);
+    }
     bool is_dropped = task_db(stream->task, kept->db) == DB_NONE && !live_is_beyond_db(info);
     if (is_dropped || info->class == COMMAND_READ || info->class == COMMAND_PUBLISH ||
         info->class == COMMAND_PING) {
@@ -192,13 +237,14 @@ static bool command_find_place(struct stream *stream,
     }
     bool is_cluster = stream->task->route->is_cluster;
     bool has_no_keys = stream->keys.count == 0;
-    if (info->class == COMMAND_EVAL && has_no_keys && stream->task->route->lane_count > 1) {
+    if (has_no_keys && stream->task->route->lane_count > 1) {
         place->is_whole = false; /* what it touches is not known, so it must run alone */
     } else if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
         place->is_whole = false; /* live_apply refuses it, and says why */
     } else if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {
         place->is_whole = false;
-    } else if (place->count == 0) {
+    } else if (!place->is_placed) {
+        place->is_placed = true;
         place->slot = at.slot;
         place->lane = at.lane;
     } else if (is_cluster ? at.slot != place->slot : at.lane != place->lane) {
@@ -226,22 +272,22 @@ static bool unit_command(struct stream *stream,
     return true;
 }
 
-/* What this kept command is queued as; false: it is left out. */
-static bool
-queued_kind(struct stream *stream, const struct transaction_command *kept, enum op_kind *kind)
+/* What this kept command is queued as, and *db where it runs; false: it is left out. */
+static bool queued_kind(struct stream *stream,
+                        const struct transaction_command *kept,
+                        enum op_kind *kind,
+                        uint32_t *db)
 {
     struct resp_command command;
-    struct syn_err err;
-    size_t wanted;
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, kept->size, &wanted, &command, &err);
-    ASSERT(status == RESP_READY);
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
+    const struct command_info *info = kept_again(stream, kept, &command);
     *kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
-    return task_db(stream->task, kept->db) != DB_NONE &&
-           command_is_queueable(info, bytes, &command);
+    if (task_publishes(stream->task, info)) {
+        *db = task_publish_db(stream->task, kept->db);
+        return true;
+    }
+    *db = task_db(stream->task, kept->db);
+    return *db != DB_NONE && command_is_queueable(info, bytes, &command);
 }
 
 static bool queue_begin(struct stream *stream, const struct transaction_place *place, uint32_t db)
@@ -266,11 +312,11 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
         enum op_kind kind;
-        if (!queued_kind(stream, kept, &kind)) {
+        uint32_t db;
+        if (!queued_kind(stream, kept, &kind, &db)) {
             counter_add(&stream->dropped, 1);
             continue;
         }
-        uint32_t db = task_db(stream->task, kept->db);
         if (!is_begun && !queue_begin(stream, place, db)) {
             return false;
         }

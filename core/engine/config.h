@@ -7,6 +7,7 @@
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 
+#include "apply/heartbeat.h"
 #include "apply/loss.h"
 #include "core/engine/syn.h"
 #include "io/io.h"
@@ -42,6 +43,8 @@ struct config {
     enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
     enum corrupt_policy on_corrupt;
     char losses_path[CONFIG_PATH_MAX]; /* "": losses are not recorded */
+    bool skips_unknown; /* commands that the destination does not know are left out */
+    bool publishes;     /* messages are forwarded */
     bool prefer_replica;
     bool is_restart;    /* positions of an earlier run are not continued */
     bool has_positions; /* positions are kept                            */
@@ -55,11 +58,14 @@ struct config {
     uint32_t decoder_count; /* 0: chosen by the engine */
     uint32_t lane_count;    /* per destination shard; 0: chosen by the engine */
     uint64_t memory_bytes;
+    struct syn_rates rates;
     uint64_t connect_timeout_ms;
     uint64_t silence_timeout_ms;
     uint64_t retry_ms; /* retry-connection: how long a lost source connection is tried again */
     uint64_t retry_other_ms; /* how long a destination that refuses for now is tried again */
     uint64_t drain_timeout_ms;
+    uint64_t heartbeat_ms; /* 0: none is written */
+    char heartbeat_prefix[HEARTBEAT_PREFIX_MAX + 1];
     /* verify */
     enum verify_mode verify;
     uint64_t verify_rounds; /* re-checks of a difference */

@@ -33,6 +33,17 @@ struct offset_sample {
 };
 #define SAMPLES 512
 
+/* Heartbeats written to a source that have not arrived. */
+#define HEARTBEAT_WRITES 32
+struct heartbeat_writes {
+    uint64_t next_ms; /* the monitor's own: when the next is due                  */
+    /* Under engine->lock; W: monitor, and status drops what arrived. */
+    bool is_refused;
+    uint64_t times_us[HEARTBEAT_WRITES]; /* ring, ascending */
+    uint32_t head;
+    uint32_t count;
+};
+
 /* What control and monitor know about a stream beyond the pipeline. */
 struct watch {
     uint64_t keys_total;
@@ -41,6 +52,7 @@ struct watch {
     uint32_t sample_head;
     uint32_t sample_count;
     uint64_t offset_source;
+    struct heartbeat_writes heartbeat;
     /* Control's own. */
     uint64_t target; /* SYNC_ONCE: the offset to reach */
     bool has_target;
@@ -110,6 +122,8 @@ struct syn_engine {
     struct lane *lanes;
     void *lists; /* arrays of pointers that readers, decoders and appliers are given */
     struct watch *watches;
+    struct asker asker;
+    struct question **questions; /* of the streams, for the asker */
     const char *io_name;
 
     pthread_t control;
@@ -185,6 +199,14 @@ void engine_event(struct syn_engine *engine,
                   ...) PRINTF_LIKE(6, 7);
 enum syn_phase engine_stream_phase(const struct syn_engine *engine, uint32_t i);
 
+/* ---- engine_throttle.c ---- */
+MUST_CHECK bool engine_throttle_init(struct syn_engine *engine, struct syn_err *err);
+/* For the rest of the task. */
+void engine_throttle_lift(struct syn_engine *engine);
+/* The rate that holds the stream up, SYN_RATE_COUNT: none. */
+enum syn_rate engine_throttle_of(const struct syn_engine *engine, uint32_t i);
+/* As they are set now; after engine_build. */
+
 /* ---- engine_monitor.c ---- */
 void *engine_monitor_main(void *arg);
 /* Reads one source's offset now. */
@@ -193,6 +215,15 @@ MUST_CHECK bool source_offset(struct control *control,
                               const struct config *config,
                               uint64_t *offset,
                               struct syn_err *err);
+
+/* ---- engine_heartbeat.c ---- */
+/* Chooses the keys; after the streams are made. */
+void engine_heartbeat_init(struct syn_engine *engine);
+/* The monitor: writes those that are due, where a connection is open. */
+void engine_heartbeat_round(struct syn_engine *engine, struct control *controls, uint64_t now_ms);
+/* How long writes take from the source to the destination, as measured; -1: not measured. Under
+ * the lock. */
+int64_t engine_latency_us(struct syn_engine *engine, uint32_t i, uint64_t now_us);
 
 /* ---- sweep.c ---- */
 /* Removes from the destination every key of the stream's slots and databases: before a second full

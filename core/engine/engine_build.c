@@ -169,6 +169,9 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_db_rules = config->has_db_rules;
     task->db_map = config->db_map;
     task->db_map_count = CONFIG_DB_MAX;
+    task->publishes = config->publishes;
+    task->spublishes = config->publishes && topology_has_spublish(&engine->destination);
+    task->skips_unknown = config->skips_unknown;
     task->stream_count = engine->stream_count;
     task->source_is_cluster = engine->source.is_cluster;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
@@ -199,6 +202,7 @@ static bool engine_allocate(struct syn_engine *engine, struct syn_err *err)
         {(void **)&engine->feeds, engine->stream_count * sizeof(struct feed)},
         {(void **)&engine->streams, engine->stream_count * sizeof(struct stream)},
         {(void **)&engine->watches, engine->stream_count * sizeof(struct watch)},
+        {(void **)&engine->questions, engine->stream_count * sizeof(struct question *)},
         {(void **)&engine->decoders, engine->decoder_count * sizeof(struct decoder)},
         {(void **)&engine->readers, engine->reader_count * sizeof(struct reader)},
         {(void **)&engine->appliers, engine->applier_count * sizeof(struct applier)},
@@ -284,6 +288,7 @@ static bool build_routers(struct syn_engine *engine, const struct plan *plan, st
                               &engine->decoders[d].waker,
                               &engine->task.abort,
                               err) &&
+                  throttle_meter_init(&router->meter, &engine->task.throttle, err) &&
                   (engine->positions.mode == POSITION_OFF ||
                    router_set_positions(router, &engine->positions, engine->stream_count, err));
     }
@@ -307,6 +312,7 @@ static bool build_streams(struct syn_engine *engine, const struct plan *plan, st
             .retry_ms = config->retry_ms,
         };
         engine_positions_feed(engine, i, &options);
+        engine->questions[i] = &engine->streams[i].question;
         engine->watches[i].keys_total = engine->source.shards[i].server.key_count;
         if (!feed_init(&engine->feeds[i], &options, &decoder->waker, err) ||
             !stream_init(&engine->streams[i],
@@ -330,6 +336,18 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     task_make(engine, &plan);
+    if (!engine_throttle_init(engine, err) ||
+        !asker_init(
+            &engine->asker, &engine->destination, (int)engine->config.connect_timeout_ms, err)) {
+        return false;
+    }
+    engine->task.asker = &engine->asker;
+    if (!engine->task.only_snapshot && !command_missing_read(&engine->task.missing,
+                                                             &engine->destination,
+                                                             (int)engine->config.connect_timeout_ms,
+                                                             err)) {
+        return false;
+    }
     if (!engine_positions_plan(engine, err)) {
         return false;
     }
@@ -338,8 +356,12 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
             return false;
         }
     }
-    return build_lanes(engine, &plan, err) && build_routers(engine, &plan, err) &&
-           build_streams(engine, &plan, err);
+    if (!build_lanes(engine, &plan, err) || !build_routers(engine, &plan, err) ||
+        !build_streams(engine, &plan, err)) {
+        return false;
+    }
+    engine_heartbeat_init(engine);
+    return true;
 }
 
 /* ---- threads ---- */
@@ -374,6 +396,9 @@ bool engine_start_threads(struct syn_engine *engine, struct syn_err *err)
         list += count;
     }
     engine->io_name = io_loop_backend_name(engine->appliers[0].loop);
+    if (!asker_start(&engine->asker, engine->questions, engine->stream_count, err)) {
+        return false;
+    }
     for (uint32_t i = 0; i < engine->reader_count; i++) {
         uint32_t count = share(list,
                                (char *)engine->feeds,
@@ -407,6 +432,7 @@ void engine_stop_threads(struct syn_engine *engine)
     for (uint32_t i = 0; engine->decoders != NULL && i < engine->decoder_count; i++) {
         decoder_stop(&engine->decoders[i]);
     }
+    asker_stop(&engine->asker);
     for (uint32_t i = 0; engine->appliers != NULL && i < engine->applier_count; i++) {
         applier_stop(&engine->appliers[i]);
     }
@@ -429,11 +455,15 @@ void engine_demolish(struct syn_engine *engine)
     for (uint32_t i = 0; engine->lanes != NULL && i < engine->lane_count; i++) {
         lane_deinit(&engine->lanes[i]);
     }
+    throttle_deinit(&engine->task.throttle);
+    asker_deinit(&engine->asker);
+    command_missing_free(engine->task.missing);
     mem_free(MEM_ENGINE, engine->route.shard_lane);
     engine->route.shard_lane = NULL;
     void *parts[] = {engine->feeds,
                      engine->streams,
                      engine->watches,
+                     engine->questions,
                      engine->decoders,
                      engine->readers,
                      engine->appliers,

@@ -349,7 +349,7 @@ static bool drain(struct syn_engine *engine, struct syn_err *err)
 {
     set_phase(engine, SYN_PHASE_DRAINING);
     atomic_store_release(&engine->task.paused, false);
-    wake_decoders(engine);
+    engine_throttle_lift(engine); /* wakes the decoders */
     if (engine->config.mode == SYNC_FOLLOW) {
         receive_what_was_written(engine,
                                  clock_monotonic_ms() + engine->config.drain_timeout_ms / 2);

@@ -37,6 +37,10 @@ static const struct probe destination_probes[] = {
     {"select", "@keyspace @fast @all @connection", {"SELECT", "0"}},
 };
 
+static const struct probe publish_probes[] = {
+    {"publish", "@pubsub @fast @all", {"PUBLISH", "syncline", "x"}},
+};
+
 enum allowance { ALLOWED, FORBIDDEN, NOT_TOLD };
 
 static bool has_word(const char *list, const char *word, size_t word_size)
@@ -248,5 +252,10 @@ bool precheck_destination_account(const struct config *config,
                           destination,
                           destination_probes,
                           sizeof(destination_probes) / sizeof(destination_probes[0]),
-                          err);
+                          err) &&
+           (!config->publishes || topology_check(config,
+                                                 destination,
+                                                 publish_probes,
+                                                 sizeof(publish_probes) / sizeof(publish_probes[0]),
+                                                 err));
 }

@@ -153,17 +153,19 @@ static bool scan_reply(struct verify *verify,
                        batch_done *done,
                        struct syn_err *err)
 {
+    const char *heartbeat = verify->config->heartbeat_prefix;
+    const struct heartbeat_names names = {heartbeat, strlen(heartbeat)};
     for (size_t first = 0; first < keys->elements; first += VERIFY_BATCH_KEYS) {
-        size_t count = keys->elements - first;
-        count = count < VERIFY_BATCH_KEYS ? count : VERIFY_BATCH_KEYS;
-        uint32_t taken = 0;
-        for (size_t i = 0; i < count; i++) {
+        size_t left = keys->elements - first;
+        left = left < VERIFY_BATCH_KEYS ? left : VERIFY_BATCH_KEYS;
+        size_t count = 0;
+        for (size_t i = 0; i < left; i++) {
             const redisReply *key = keys->element[first + i];
-            if (!position_is_key(key->str, key->len)) { /* ours, not the user's */
-                verify->keys[taken++] = (struct verify_key){key->str, key->len};
+            if (!heartbeat_is_key(&names, key->str, key->len) &&
+                !position_is_key(key->str, key->len)) { /* ours, not the user's */
+                verify->keys[count++] = (struct verify_key){key->str, key->len};
             }
         }
-        count = taken;
         *counter += count;
         if (!done(verify, db, (uint32_t)count, err) || !progress(verify, false, err)) {
             return false;

@@ -570,6 +570,8 @@ static void rig_task(struct rig *rig)
     intake_of_version(&task->intake, &(struct server){.version = 70015});
     task->intake.rewrite.has_set_expiry = !options->has_no_pxat;
     task->intake.has_functions = !options->has_no_functions;
+    task->publishes = options->publishes;
+    task->spublishes = options->publishes && !options->has_no_spublish;
     task->stream_count = options->streams;
     size_t least = options->chunk_bytes + options->headroom_bytes;
     task->hold_bytes_free = options->hold_bytes_free > least ? options->hold_bytes_free : least;
@@ -577,6 +579,9 @@ static void rig_task(struct rig *rig)
     task->transaction_bytes_max = RIG_TRANSACTION_BYTES_MAX;
     task->hold_bytes_max = options->hold_bytes_max != 0 ? options->hold_bytes_max : 64u << 20;
     task->control = &rig->control;
+    if (options->rates != NULL) {
+        ASSERT(throttle_init(&task->throttle, options->shards, options->rates, &rig->err));
+    }
     for (int is_valkey = 0; is_valkey < 2; is_valkey++) {
         for (uint32_t type = 0; type < RDB_TYPE_COUNT; type++) {
             task->intake.restore_version[is_valkey][type] =
@@ -629,6 +634,9 @@ static void rig_decoder(struct rig *rig, uint32_t d)
                        &rig->decoders[d].waker,
                        &rig->task.abort,
                        &rig->err));
+    if (options->rates != NULL) {
+        ASSERT(throttle_meter_init(&rig->decoders[d].router.meter, &rig->task.throttle, &rig->err));
+    }
 }
 
 static void rig_source(struct rig *rig, uint32_t i)
@@ -718,6 +726,7 @@ void rig_free(struct rig *rig)
         lane_deinit(&rig->lanes[i]);
         peer_stop(&rig->peers[i]);
     }
+    throttle_deinit(&rig->task.throttle);
     io_loop_free(rig->reader.loop);
     waker_deinit(&rig->control);
     mem_free(MEM_TOOLS, rig);

@@ -98,8 +98,11 @@ struct rig_options {
     uint32_t db_map_count;
     bool has_no_functions;
     bool has_no_pxat;
+    bool publishes;
+    bool has_no_spublish;
     int socket_bytes; /* SO_SNDBUF and SO_RCVBUF of the lanes; 0: the system's */
     enum io_backend backend;
+    const struct throttle_rates *rates; /* NULL: none */
 };
 
 struct source {

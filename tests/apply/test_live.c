@@ -262,6 +262,47 @@ static void test_dropped(void **state)
     rig_free(rig);
 }
 
+/* Messages keep their place among the commands of their lane, whatever database the stream is in;
+ * those of one channel keep their order. */
+static void test_publish(void **state)
+{
+    (void)state;
+    static const uint16_t db_map[] = {3, UINT16_MAX};
+    struct rig *rig = live_rig(&(struct rig_options){
+        .is_stepped = true, .publishes = true, .db_map = db_map, .db_map_count = 2});
+    rig_command(rig, 0, "SET a 1");
+    rig_command(rig, 0, "PUBLISH news one");
+    rig_command(rig, 0, "SELECT 1"); /* not copied: a message is of no database */
+    rig_command(rig, 0, "SET a 2");
+    rig_command(rig, 0, "publish news two");
+    rig_command(rig, 0, "SPUBLISH news three");
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 SELECT 3\n3 SET a 1\n3 PUBLISH news one\n3 SELECT 0\n0 publish news two\n0 "
+               "SPUBLISH news three\n");
+    assert_int_equal(rig->sources[0].stream.dropped, 1);
+    rig_command(rig, 0, "PUBLISH news");
+    FAILS(rig, SYN_CODE_SOURCE_DATA, "PUBLISH with 2 arguments", "source0:6379");
+    rig_free(rig);
+
+    rig = live_rig(&(struct rig_options){.is_stepped = true,
+                                         .publishes = true,
+                                         .has_no_spublish = true,
+                                         .is_cluster = true,
+                                         .lanes = 2,
+                                         .shards = 2});
+    rig_command(rig, 0, "SELECT 7"); /* a cluster has only 0 */
+    rig_command(rig, 0, "PUBLISH foo 1");
+    rig_command(rig, 0, "PUBLISH bar 1");
+    rig_command(rig, 0, "SPUBLISH foo 1"); /* nobody can have subscribed there */
+    rig_settle(rig);
+    rig_expect(rig, 0, "0 PUBLISH bar 1\n");
+    rig_expect(rig, 1, "0 PUBLISH foo 1\n");
+    assert_int_equal(rig->sources[0].stream.dropped, 1);
+    rig_free(rig);
+}
+
 static void test_flush(void **state)
 {
     (void)state;
@@ -464,16 +505,16 @@ static void test_continue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixture_old),     cmocka_unit_test(test_fixture_redis),
-        cmocka_unit_test(test_fixture_valkey),  cmocka_unit_test(test_every_seam),
-        cmocka_unit_test(test_large_commands),  cmocka_unit_test(test_trim),
-        cmocka_unit_test(test_restore_asking),  cmocka_unit_test(test_multi_key),
-        cmocka_unit_test(test_alone),           cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_flush),           cmocka_unit_test(test_flush_rules),
-        cmocka_unit_test(test_several_sources), cmocka_unit_test(test_databases),
-        cmocka_unit_test(test_database_rules),  cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_not_resp),        cmocka_unit_test(test_functions),
-        cmocka_unit_test(test_continue),
+        cmocka_unit_test(test_fixture_old),    cmocka_unit_test(test_fixture_redis),
+        cmocka_unit_test(test_fixture_valkey), cmocka_unit_test(test_every_seam),
+        cmocka_unit_test(test_large_commands), cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_restore_asking), cmocka_unit_test(test_multi_key),
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_publish),        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_flush_rules),    cmocka_unit_test(test_several_sources),
+        cmocka_unit_test(test_databases),      cmocka_unit_test(test_database_rules),
+        cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_resp),
+        cmocka_unit_test(test_functions),      cmocka_unit_test(test_continue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

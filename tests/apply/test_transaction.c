@@ -78,6 +78,62 @@ static void test_split(void **state)
     rig_free(rig);
 }
 
+/* A message that was sent in a transaction is sent in it: whoever gets it must find the keys that
+ * were written with it. Only SPUBLISH is bound to a slot, and only in a cluster. */
+static void test_publish(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {
+        "MULTI",         "PUBLISH foo 1", "SET bar 1",
+        "PUBLISH baz 2", "EXEC", /* goes with its key */
+        "MULTI",         "PUBLISH foo 3", "PUBLISH bar 4",
+        "EXEC", /* has none         */
+        "MULTI",         "SET {bar}1 1",  "SPUBLISH bar 5",
+        "PUBLISH foo 6", "EXEC",                  /* the same slot    */
+        "MULTI",         "PUBLISH foo 7", "EXEC", /* alone            */
+        "MULTI",         "PUBLISH x 8",   "SPUBLISH foo 9",
+        "SET {foo}1 1",  "EXEC", /* bound, then a key */
+        "MULTI",         "SET bar 2",     "SPUBLISH foo 10",
+        "EXEC", /* cannot be one    */
+    };
+    struct rig *rig = rig_new(&(struct rig_options){
+        .is_stepped = true, .is_cluster = true, .lanes = 2, .shards = 2, .publishes = true});
+    rig_live(rig, 0, 0);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        rig_command(rig, 0, commands[i]);
+    }
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 MULTI\n0 PUBLISH foo 1\n0 SET bar 1\n0 PUBLISH baz 2\n0 EXEC\n"
+               "0 MULTI\n0 SET {bar}1 1\n0 SPUBLISH bar 5\n0 PUBLISH foo 6\n0 EXEC\n"
+               "0 SET bar 2\n");
+    rig_expect(rig,
+               1,
+               "0 MULTI\n0 PUBLISH foo 3\n0 PUBLISH bar 4\n0 EXEC\n"
+               "0 PUBLISH foo 7\n"
+               "0 MULTI\n0 PUBLISH x 8\n0 SPUBLISH foo 9\n0 SET {foo}1 1\n0 EXEC\n"
+               "0 SPUBLISH foo 10\n");
+    assert_int_equal(rig->sources[0].stream.transactions_split, 1);
+    assert_int_equal(rig->sources[0].stream.dropped, 0);
+    rig_free(rig);
+
+    /* Any database is right for a message, one that is not copied too; the key's is not. */
+    static const uint16_t db_map[] = {2, UINT16_MAX};
+    rig = rig_new(&(struct rig_options){
+        .is_stepped = true, .publishes = true, .db_map = db_map, .db_map_count = 2});
+    rig_live(rig, 0, 0);
+    rig_command(rig, 0, "MULTI");
+    rig_command(rig, 0, "SET a 1");
+    rig_command(rig, 0, "SELECT 1");
+    rig_command(rig, 0, "SET a 2");
+    rig_command(rig, 0, "PUBLISH c 1");
+    rig_command(rig, 0, "EXEC");
+    rig_settle(rig);
+    rig_expect(rig, 0, "0 SELECT 2\n2 MULTI\n2 SET a 1\n2 SELECT 0\n0 PUBLISH c 1\n0 EXEC\n");
+    rig_free(rig);
+}
+
 /* SELECT inside a transaction (3.2 to 6.0, from 7.2) becomes a queued SELECT, counts as a command
  * of the EXEC's answer, and holds for what follows it outside. */
 static void test_select(void **state)
@@ -307,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_single),
         cmocka_unit_test(test_split),
+        cmocka_unit_test(test_publish),
         cmocka_unit_test(test_select),
         cmocka_unit_test(test_filtered_db),
         cmocka_unit_test(test_trim_inside),
