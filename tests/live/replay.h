@@ -7,6 +7,7 @@
 #ifndef LIVE_REPLAY_H
 #define LIVE_REPLAY_H
 
+#include "tests/live/contents.h"
 #include "tests/live/fake_source.h"
 #include "tests/live/live.h"
 #include "tests/live/session.h"
@@ -35,5 +36,15 @@ void replay_into_replica(const struct replay *replay, struct live_side *side, co
 /* A stream of some steps only: `is_kept` has one entry per step. SELECTs that are left out with
  * their steps are put in where the next step needs them. Freed with free. */
 uint8_t *replay_steps(const struct session *session, const bool *is_kept, size_t *size);
+
+/* What two right copies of a session may differ in. */
+struct contents_rules replay_rules(const struct session *session);
+/* Takes into `got` what nobody can say of it: both must have those keys, or neither. */
+void replay_accept_choices(const struct session *session, const json_t *wanted, json_t *got);
+/* A database holds what is expected of the whole session. `version` is the destination's. */
+void replay_assert_db(const struct session *session,
+                      const struct live_side *to,
+                      const char *version,
+                      uint32_t db);
 
 #endif

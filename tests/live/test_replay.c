@@ -19,9 +19,6 @@
 
 #define DB_COUNT 16
 #define REPLID_NEW "aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd"
-/* Relative times of servers before 7.0 count from when they arrive: later by as long as the
- * recording took, and this test. */
-#define TTL_SLACK_MS 120000
 
 /* ---- who takes what ---- */
 
@@ -88,70 +85,6 @@ static int stop_sides(void **state)
 
 /* ---- the comparison ---- */
 
-/* 2.8 to 4.0 leave scripts to their replicas. Which member of a set comes first, and what
- * math.random says, is then another thing on every server. */
-static const char *const script_choice_keys[] = {"ev:l", "ev:rand"};
-
-/* What later versions make something else of, when they get the same bytes: here the value of a
- * real replica of the destination's version counts. */
-static const struct {
-    const char *key;
-    uint32_t below; /* sessions older than this */
-} version_keys[] = {
-    {"hll:m", 40000}, /* PFMERGE chooses another representation */
-    {"x:g", 70000},   /* XCLAIM of a deleted entry takes it out of the pending ones */
-};
-#define VERSION_KEY_COUNT (sizeof(version_keys) / sizeof(version_keys[0]))
-
-static bool has_verbatim_scripts(const struct session *session)
-{
-    return session_version_number(session) < 50000;
-}
-
-/* Both must have them, or neither; what they hold is nobody's to say. */
-static void accept_script_choices(const json_t *wanted, json_t *got)
-{
-    for (size_t i = 0; i < sizeof(script_choice_keys) / sizeof(script_choice_keys[0]); i++) {
-        json_t *value = json_object_get(wanted, script_choice_keys[i]);
-        if (value != NULL && json_object_get(got, script_choice_keys[i]) != NULL)
-            json_object_set(got, script_choice_keys[i], value);
-    }
-}
-
-static void read_replica(const struct session *session, const char *server, json_t *wanted)
-{
-    struct live_side replica;
-    struct replay replay = replay_of(session);
-    replay_into_replica(&replay, &replica, server);
-    for (size_t i = 0; i < VERSION_KEY_COUNT; i++) {
-        const char *key = version_keys[i].key;
-        json_t *json = contents_read_key(live_redis(&replica), key, strlen(key));
-        if (session_version_number(session) < version_keys[i].below && json != NULL)
-            json_object_set(wanted, key, json);
-        json_decref(json);
-    }
-    live_side_stop(&replica);
-}
-
-static void assert_db(const struct session *session, const struct live_side *to, uint32_t db)
-{
-    uint32_t version = session_version_number(session);
-    struct contents_rules rules = {.ttl_slack_ms = version < 70000 ? TTL_SLACK_MS : 0,
-                                   .delivery_slack_ms = version < 60000 ? 60 : 0};
-    char label[64];
-    json_t *none = json_object();
-    json_t *wanted = session_expected(session, db);
-    json_t *got = contents_read(to->client, db);
-    if (db == 0 && has_verbatim_scripts(session))
-        accept_script_choices(wanted, got);
-    if (db == 0 && session_version_number(session) < 70000)
-        read_replica(session, to->server.version, wanted);
-    snprintf(label, sizeof(label), "%s into %s, db %u", session->name, to->server.version, db);
-    assert_int_equal(contents_differences(label, wanted != NULL ? wanted : none, got, &rules), 0);
-    json_decref(none);
-    json_decref(got);
-}
-
 static void assert_functions(const struct session *session, const struct live_side *to)
 {
     const json_t *wanted = json_object_get(json_object_get(session->json, "expected"), "functions");
@@ -179,7 +112,7 @@ static void assert_result(const struct session *session, const struct live_side 
 {
     assert_int_not_equal(json_object_size(session_expected(session, 0)), 0);
     for (uint32_t db = 0; db < DB_COUNT; db++)
-        assert_db(session, to, db);
+        replay_assert_db(session, to, to->server.version, db);
     assert_functions(session, to);
 }
 
