@@ -272,3 +272,13 @@ uint32_t session_version_number(const struct session *session)
         test_fatal("%s: version %s", session->name, session->version);
     return a * 10000 + b * 100 + c;
 }
+
+bool session_is_taken_by(const struct session *session, const char *server_version)
+{
+    uint32_t version = session_version_number(session);
+    if (session->is_valkey)
+        return strcmp(server_version, "valkey-9") == 0;
+    if (version >= 70400)
+        return strcmp(server_version, "redis-8.0") == 0;
+    return version < 70000 || strcmp(server_version, "redis-6.0") != 0;
+}

@@ -47,6 +47,8 @@ size_t session_step_end(const struct session *session, size_t step);
 const char *session_step_label(const struct session *session, size_t step);
 /* The version's number as in "70015". */
 uint32_t session_version_number(const struct session *session);
+/* Whether a destination knows every command and option of it, and can load every payload in it. */
+bool session_is_taken_by(const struct session *session, const char *server_version);
 
 /* One command of a stream: words point into the bytes. */
 struct session_command {

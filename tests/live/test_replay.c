@@ -28,18 +28,6 @@ static const char *const server_names[] = {
 
 static struct live_side sides[SERVER_COUNT]; /* started when first needed */
 
-/* Whether a destination of this version knows every command and option of a session. */
-static bool server_takes(size_t server, const struct session *session)
-{
-    uint32_t version = session_version_number(session);
-    const char *name = server_names[server];
-    if (session->is_valkey)
-        return strcmp(name, "valkey-9") == 0;
-    if (version >= 70400)
-        return strcmp(name, "redis-8.0") == 0;
-    return version < 70000 || strcmp(name, "redis-6.0") != 0;
-}
-
 static void empty(struct live_side *side)
 {
     test_command_ok(live_redis(side), "FLUSHALL");
@@ -67,7 +55,7 @@ static struct live_side *nearest_destination(const struct session *session)
     static const size_t preferred[] = {4, 2, 0}; /* valkey-9, redis-8.0, redis-7.0 */
     uint32_t version = session_version_number(session);
     for (size_t i = session->is_valkey ? 0 : version >= 70400 ? 1 : 2; i < 3; i++) {
-        if (server_takes(preferred[i], session))
+        if (session_is_taken_by(session, server_names[preferred[i]]))
             return destination_of(preferred[i]);
     }
     return NULL;
@@ -133,7 +121,8 @@ static void for_each_session(session_function *function)
 static void play_everywhere(const struct session *session)
 {
     for (size_t server = 0; server < SERVER_COUNT; server++) {
-        struct live_side *to = server_takes(server, session) ? destination_of(server) : NULL;
+        struct live_side *to =
+            session_is_taken_by(session, server_names[server]) ? destination_of(server) : NULL;
         if (to == NULL)
             continue;
         struct replay replay = replay_of(session);
