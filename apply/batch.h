@@ -21,12 +21,13 @@ struct lane_port;
 #define BATCH_DB_ANY UINT32_MAX
 
 enum op_kind {
-    OP_COMMAND,  /* one reply, an error is a failure                                     */
-    OP_TOLERANT, /* an error reply is expected and fine                                  */
-    OP_SCRIPT,   /* a script's own error is fine, one of the server's state is a failure */
-    OP_MULTI,    /* +OK                                                                  */
-    OP_QUEUED,   /* +QUEUED                                                              */
-    OP_EXEC,     /* an array, in which an error is a failure of that queued command      */
+    OP_COMMAND,       /* one reply, an error is a failure                                     */
+    OP_TOLERANT,      /* an error reply is expected and fine                                  */
+    OP_SCRIPT,        /* a script's own error is fine, one of the server's state is a failure */
+    OP_MULTI,         /* +OK                                                                  */
+    OP_QUEUED,        /* +QUEUED                                                              */
+    OP_QUEUED_SCRIPT, /* +QUEUED; the script's own error in EXEC's array is fine         */
+    OP_EXEC,          /* an array, in which an error is a failure of that queued command      */
 };
 
 struct op {

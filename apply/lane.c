@@ -182,7 +182,7 @@ static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_
         return reply->kind != REPLY_ERROR || lane_select_refused(lane, batch, reply, err);
     }
     const struct op *op = &batch->ops[batch->ops_done++];
-    if (UNLIKELY(!lane_reply_fits(op, reply))) {
+    if (UNLIKELY(!lane_reply_fits(op, reply, &lane->queued))) {
         return lane_refused(lane, batch, op, reply, err);
     }
     counter_add(&lane->ops_acked, 1);

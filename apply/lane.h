@@ -37,6 +37,13 @@ struct lane_port {
     struct lane *lane;
 };
 
+/* What was queued since MULTI. */
+struct lane_queued {
+    uint32_t count;
+    uint32_t script_count;
+    uint64_t is_script; /* a bit for each of the first 64 */
+};
+
 #define LANE_RECEIVE_BYTES 65536
 #define LANE_IOV_MAX 16
 
@@ -56,6 +63,7 @@ struct lane {
     struct lane_port *port_open; /* the port whose batch continues, or NULL            */
     uint32_t port_next;          /* where the round over the ports goes on             */
     uint32_t db;                 /* selected on the connection after what was queued   */
+    struct lane_queued queued;   /* the transaction that is being answered             */
     bool is_failed;
     struct reply_scanner scanner;
     struct io_op send_op;

@@ -168,6 +168,15 @@ bool lane_script_error_fits(const struct reply *reply)
     return reply->text_size > 0;
 }
 
+bool lane_exec_fits(const struct reply *reply, const struct lane_queued *queued)
+{
+    if (reply->kind != REPLY_ARRAY || reply->error_count == 0) {
+        return reply->kind == REPLY_ARRAY;
+    }
+    bool is_script = reply->error_index >= 64 || (queued->is_script >> reply->error_index & 1) != 0;
+    return is_script && reply->error_count <= queued->script_count && lane_script_error_fits(reply);
+}
+
 bool lane_refused(const struct lane *lane,
                   const struct batch *batch,
                   const struct op *op,

@@ -10,8 +10,23 @@
  * state of this server or the rights of this account. */
 bool lane_script_error_fits(const struct reply *reply);
 
-/* Whether the reply is one that the operation may get when all is well. */
-static inline bool lane_reply_fits(const struct op *op, const struct reply *reply)
+/* Whether the array that answers EXEC has no errors but those of its scripts: not more than there
+ * are scripts, and the first, of which place and text are known, is one's own. */
+bool lane_exec_fits(const struct reply *reply, const struct lane_queued *queued);
+
+static inline bool
+lane_queued_fits(const struct reply *reply, struct lane_queued *queued, bool is_script)
+{
+    queued->is_script |= queued->count < 64 ? (uint64_t)is_script << queued->count : 0;
+    queued->script_count += is_script;
+    queued->count++;
+    return reply->kind == REPLY_STATUS;
+}
+
+/* Whether the reply is one that the operation may get when all is well. `queued` is kept from MULTI
+ * to EXEC. */
+static inline bool
+lane_reply_fits(const struct op *op, const struct reply *reply, struct lane_queued *queued)
 {
     switch ((enum op_kind)op->kind) {
     case OP_COMMAND:
@@ -21,11 +36,13 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
     case OP_SCRIPT:
         return reply->kind != REPLY_ERROR || lane_script_error_fits(reply);
     case OP_MULTI:
+        *queued = (struct lane_queued){0};
         return reply->kind == REPLY_STATUS;
     case OP_QUEUED:
-        return reply->kind == REPLY_STATUS;
+    case OP_QUEUED_SCRIPT:
+        return lane_queued_fits(reply, queued, op->kind == OP_QUEUED_SCRIPT);
     case OP_EXEC:
-        return reply->kind == REPLY_ARRAY && reply->error_count == 0;
+        return lane_exec_fits(reply, queued);
     }
     return false;
 }

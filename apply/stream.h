@@ -113,6 +113,7 @@ struct transaction {
         size_t pos;
         size_t size;
         uint32_t db; /* of the source */
+        bool is_script;
     } * commands;
     uint32_t command_count;
     uint32_t command_capacity;

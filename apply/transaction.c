@@ -144,7 +144,7 @@ static bool command_is_queueable(const struct command_info *info,
 }
 
 static bool command_find_place(struct stream *stream,
-                               const struct transaction_command *kept,
+                               struct transaction_command *kept,
                                struct transaction_place *place,
                                struct syn_err *err)
 {
@@ -172,6 +172,7 @@ static bool command_find_place(struct stream *stream,
     }
     bool is_cluster = stream->task->route->is_cluster;
     bool has_no_keys = stream->keys.count == 0;
+    kept->is_script = info->class == COMMAND_EVAL;
     if (info->class == COMMAND_EVAL && has_no_keys && stream->task->route->lane_count > 1) {
         place->is_whole = false; /* what it touches is not known, so it must run alone */
     } else if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
@@ -244,9 +245,10 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
         is_begun = true;
         struct op select = live_op(stream, SLOT_NONE);
         select.kind = OP_QUEUED;
+        enum op_kind kind = kept->is_script ? OP_QUEUED_SCRIPT : OP_QUEUED;
         if (!router_unit_db(router, lane, db, select) ||
             !unit_command(
-                stream, lane, transaction->bytes + kept->pos, kept->size, place->slot, OP_QUEUED)) {
+                stream, lane, transaction->bytes + kept->pos, kept->size, place->slot, kind)) {
             return false;
         }
     }

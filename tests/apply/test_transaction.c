@@ -301,6 +301,45 @@ static void test_exec_error(void **state)
     rig_free(rig);
 }
 
+/* Until 4.0, and with lua-replicate-commands no, scripts are sent as they are, inside transactions
+ * too. One that fails as it did at the source is no failure; another command's is, and so is an
+ * error that comes from the state of the server. */
+static void test_exec_script_error(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t fail_in_exec;
+        const char *text;
+        bool is_fine;
+    } cases[] = {
+        {2, "ERR user_script:1: boom script: on @user_script:1.", true},
+        {2, "WRONGTYPE Operation against a key", true},
+        {1, "WRONGTYPE Operation against a key", false},
+        {2, "OOM command not allowed when used memory > 'maxmemory'.", false},
+        {3, "ERR user_script:1: boom", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rig *rig = rig_new(&(struct rig_options){0});
+        rig_script(rig,
+                   0,
+                   (struct peer_script){.fail_in_exec = cases[i].fail_in_exec,
+                                        .fail_text = cases[i].text});
+        rig_live(rig, 0, 500);
+        rig_command(rig, 0, "MULTI");
+        rig_command(rig, 0, "SET a 1");
+        rig_command(rig, 0, "EVAL script 1 a");
+        rig_command(rig, 0, "SET b 1");
+        rig_command(rig, 0, "EXEC");
+        if (cases[i].is_fine) {
+            rig_settle(rig);
+            rig_expect(rig, 0, "0 MULTI\n0 SET a 1\n0 EVAL script 1 a\n0 SET b 1\n0 EXEC\n");
+        } else {
+            assert_non_null(strstr(rig_failure(rig)->msg, "EXEC (its command"));
+        }
+        rig_free(rig);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_cluster_db),
         cmocka_unit_test(test_cluster_eval),
         cmocka_unit_test(test_exec_error),
+        cmocka_unit_test(test_exec_script_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
