@@ -230,6 +230,32 @@ static bool apply_alone(struct stream *stream,
     return router_drain(stream->router) || stopped(err);
 }
 
+/* SORT with BY or GET of a pattern reads keys that it does not name, on whatever lane they are. A
+ * cluster refuses it by itself. */
+bool live_reads_unnamed(const struct stream *stream,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command)
+{
+    bool is_sort = info->name_size == 4 && memcmp(info->name, "SORT", 4) == 0;
+    const struct route *route = stream->task->route;
+    if (!is_sort || route->is_cluster || route->lane_count == 1) {
+        return false;
+    }
+    for (uint32_t i = 2; i + 1 < command->argc; i++) {
+        const struct resp_arg *operand = &command->argv[i + 1];
+        if (arg_is(bytes, command, i, "LIMIT")) {
+            i += 2;
+        } else if (arg_is(bytes, command, i, "BY") || arg_is(bytes, command, i, "GET")) {
+            if (memchr(bytes + operand->pos, '*', operand->size) != NULL) {
+                return true;
+            }
+            i++;
+        }
+    }
+    return false;
+}
+
 static bool apply_keys(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
@@ -241,7 +267,8 @@ static bool apply_keys(struct stream *stream,
     if (!live_place(stream, info, bytes, command, &place, err)) {
         return false;
     }
-    if (LIKELY(place_is_whole(stream, &place))) {
+    bool is_alone = live_reads_unnamed(stream, info, bytes, command);
+    if (LIKELY(place_is_whole(stream, &place) && !is_alone)) {
         return live_forward(
             stream, place.lane, db, bytes, command->size, live_op(stream, place.slot), err);
     }

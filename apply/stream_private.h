@@ -138,6 +138,12 @@ MUST_CHECK bool live_place(struct stream *stream,
                            struct command_place *place,
                            struct syn_err *err);
 
+/* Whether it reads keys that are not among its arguments, so that all lanes matter to it. */
+bool live_reads_unnamed(const struct stream *stream,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command);
+
 /* The argument that is the LIMIT of a propagated "= n LIMIT m", 0: there is none. */
 uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command);
 

@@ -175,6 +175,8 @@ static bool command_find_place(struct stream *stream,
     kept->is_script = info->class == COMMAND_EVAL;
     if (info->class == COMMAND_EVAL && has_no_keys && stream->task->route->lane_count > 1) {
         place->is_whole = false; /* what it touches is not known, so it must run alone */
+    } else if (live_reads_unnamed(stream, info, bytes, &command)) {
+        place->is_whole = false;
     } else if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
         place->is_whole = false; /* live_apply refuses it, and says why */
     } else if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {

@@ -246,6 +246,46 @@ static void test_alone(void **state)
     rig_free(rig);
 }
 
+/* SORT reads keys by pattern, whose lanes are not known: it runs alone too, and breaks up a
+ * transaction. With the source's own data alone it need not. */
+static void test_sort_by_pattern(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *command;
+        bool is_alone;
+    } cases[] = {
+        {"SORT foo BY weight_* STORE {foo}s", true},
+        {"sort foo limit 0 5 get # get h_*->f store {foo}s", true},
+        {"SORT foo BY nosort GET # STORE {foo}s", false},
+        {"SORT foo LIMIT BY * STORE {foo}s", false},
+        {"SORT foo ALPHA STORE {foo}*", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rig *rig = live_rig(&(struct rig_options){.is_stepped = true, .lanes = 2});
+        char expected[200];
+        /* slot 5061 is on lane 1, slot 12182 on lane 0 */
+        rig_command(rig, 0, "SET bar 1");
+        rig_command(rig, 0, cases[i].command);
+        rig_step(rig);
+        /* Nothing was waited for by the test; what need not wait may have been answered too. */
+        assert_true(!cases[i].is_alone || router_is_idle(&rig->decoders[0].router));
+        rig_command(rig, 0, "MULTI");
+        rig_command(rig, 0, "SET foo 2");
+        rig_command(rig, 0, cases[i].command);
+        rig_command(rig, 0, "EXEC");
+        rig_settle(rig);
+        snprintf(expected,
+                 sizeof(expected),
+                 cases[i].is_alone ? "0 %s\n0 SET foo 2\n0 %s\n"
+                                   : "0 %s\n0 MULTI\n0 SET foo 2\n0 %s\n0 EXEC\n",
+                 cases[i].command,
+                 cases[i].command);
+        rig_expect(rig, 0, expected);
+        rig_free(rig);
+    }
+}
+
 /* What has no effect on data is dropped and counted, and the offset moves over it. */
 static void test_dropped(void **state)
 {
@@ -464,16 +504,16 @@ static void test_continue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixture_old),     cmocka_unit_test(test_fixture_redis),
-        cmocka_unit_test(test_fixture_valkey),  cmocka_unit_test(test_every_seam),
-        cmocka_unit_test(test_large_commands),  cmocka_unit_test(test_trim),
-        cmocka_unit_test(test_restore_asking),  cmocka_unit_test(test_multi_key),
-        cmocka_unit_test(test_alone),           cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_flush),           cmocka_unit_test(test_flush_rules),
-        cmocka_unit_test(test_several_sources), cmocka_unit_test(test_databases),
-        cmocka_unit_test(test_database_rules),  cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_not_resp),        cmocka_unit_test(test_functions),
-        cmocka_unit_test(test_continue),
+        cmocka_unit_test(test_fixture_old),    cmocka_unit_test(test_fixture_redis),
+        cmocka_unit_test(test_fixture_valkey), cmocka_unit_test(test_every_seam),
+        cmocka_unit_test(test_large_commands), cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_restore_asking), cmocka_unit_test(test_multi_key),
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_sort_by_pattern),
+        cmocka_unit_test(test_dropped),        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_flush_rules),    cmocka_unit_test(test_several_sources),
+        cmocka_unit_test(test_databases),      cmocka_unit_test(test_database_rules),
+        cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_resp),
+        cmocka_unit_test(test_functions),      cmocka_unit_test(test_continue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
