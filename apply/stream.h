@@ -126,6 +126,9 @@ struct transaction {
 _Static_assert(TRANSACTION_BYTES_PER_COMMAND >= sizeof(struct transaction_command),
                "the table is never larger than the bytes");
 
+/* Places for hashes of scripts; at most half are used. */
+#define STREAM_SCRIPTS 512
+
 /* A place in the stream and the batch number that must have come back before it is applied. */
 struct stream_place {
     uint64_t seq;
@@ -176,6 +179,8 @@ struct stream {
     struct rewriter *rewriter;
     struct hold value_hold; /* a snapshot value being gathered */
     struct transaction transaction;
+    uint64_t scripts[STREAM_SCRIPTS]; /* those that every shard was given; 0: a free place */
+    uint32_t script_count;
     uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
 
     struct stream_place places[STREAM_PLACES];

@@ -155,6 +155,16 @@ MUST_CHECK bool live_admin(struct stream *stream,
                            uint64_t source_db,
                            struct syn_err *err);
 
+/* ---- live_script.c: scripts that are propagated as they are ---- */
+
+/* Before an EVAL: every shard gets its script, unless it was given it before. */
+MUST_CHECK bool live_script_load(struct stream *stream,
+                                 const uint8_t *bytes,
+                                 const struct resp_command *command,
+                                 struct syn_err *err);
+/* SCRIPT FLUSH. */
+void scripts_forget(struct stream *stream);
+
 /* ---- transaction.c ---- */
 
 void transaction_begin(struct stream *stream);

@@ -173,6 +173,9 @@ static bool command_find_place(struct stream *stream,
     bool is_cluster = stream->task->route->is_cluster;
     bool has_no_keys = stream->keys.count == 0;
     kept->is_script = info->class == COMMAND_EVAL;
+    if (kept->is_script && !live_script_load(stream, bytes, &command, err)) {
+        return false;
+    }
     if (info->class == COMMAND_EVAL && has_no_keys && stream->task->route->lane_count > 1) {
         place->is_whole = false; /* what it touches is not known, so it must run alone */
     } else if (live_reads_unnamed(stream, info, bytes, &command)) {

@@ -485,6 +485,59 @@ static void test_functions(void **state)
     rig_free(rig);
 }
 
+/* EVAL comes once, then EVALSHA, which may be another shard's: the script is everywhere before.
+ * After SCRIPT FLUSH, and for another script, again. */
+static void test_scripts(void **state)
+{
+    (void)state;
+    struct rig *rig = live_rig(&(struct rig_options)CLUSTER);
+    rig_command(rig, 0, "EVAL code 1 foo"); /* slot 12182, shard 1 */
+    rig_command(rig, 0, "EVALSHA sha 1 bar");
+    rig_command(rig, 0, "eval code 1 bar");
+    rig_command(rig, 0, "MULTI");
+    rig_command(rig, 0, "SET bar 1");
+    rig_command(rig, 0, "EVAL other 1 bar");
+    rig_command(rig, 0, "EXEC");
+    rig_command(rig, 0, "SCRIPT FLUSH");
+    rig_command(rig, 0, "EVAL code 1 foo");
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 SCRIPT LOAD code\n0 EVALSHA sha 1 bar\n0 eval code 1 bar\n"
+               "0 SCRIPT LOAD other\n0 MULTI\n0 SET bar 1\n0 EVAL other 1 bar\n0 EXEC\n"
+               "0 SCRIPT FLUSH\n0 SCRIPT LOAD code\n");
+    rig_expect(rig,
+               1,
+               "0 SCRIPT LOAD code\n0 EVAL code 1 foo\n0 SCRIPT LOAD other\n0 SCRIPT FLUSH\n"
+               "0 SCRIPT LOAD code\n0 EVAL code 1 foo\n");
+    /* More scripts than are remembered: none is ever taken for one that was loaded. */
+    for (uint32_t i = 0; i < 3 * STREAM_SCRIPTS; i++) {
+        char command[64];
+        snprintf(command, sizeof(command), "EVAL script%u 1 bar", i);
+        rig_command(rig, 0, command);
+    }
+    rig_settle(rig);
+    assert_int_equal(rig_peer_value(rig, 1, &rig->peers[1].command_count), 6 + 3 * STREAM_SCRIPTS);
+    rig_free(rig);
+}
+
+/* A source's SCRIPT FLUSH is no other source's. */
+static void test_scripts_of_several(void **state)
+{
+    (void)state;
+    struct rig *rig = live_rig(&(struct rig_options){.is_stepped = true, .streams = 2});
+    rig_command(rig, 0, "EVAL code 1 foo");
+    rig_command(rig, 0, "SCRIPT FLUSH");
+    rig_command(rig, 0, "SCRIPT LOAD code");
+    rig_command(rig, 0, "EVAL code 1 foo");
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 SCRIPT LOAD code\n0 EVAL code 1 foo\n0 SCRIPT LOAD code\n0 SCRIPT LOAD code\n"
+               "0 EVAL code 1 foo\n");
+    rig_free(rig);
+}
+
 /* A reconnection that continues the stream may fall inside a command: the bytes join exactly. */
 static void test_continue(void **state)
 {
@@ -513,6 +566,7 @@ int main(void)
         cmocka_unit_test(test_flush_rules),    cmocka_unit_test(test_several_sources),
         cmocka_unit_test(test_databases),      cmocka_unit_test(test_database_rules),
         cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_resp),
+        cmocka_unit_test(test_scripts),        cmocka_unit_test(test_scripts_of_several),
         cmocka_unit_test(test_functions),      cmocka_unit_test(test_continue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -332,7 +332,10 @@ static void test_exec_script_error(void **state)
         rig_command(rig, 0, "EXEC");
         if (cases[i].is_fine) {
             rig_settle(rig);
-            rig_expect(rig, 0, "0 MULTI\n0 SET a 1\n0 EVAL script 1 a\n0 SET b 1\n0 EXEC\n");
+            rig_expect(
+                rig,
+                0,
+                "0 SCRIPT LOAD script\n0 MULTI\n0 SET a 1\n0 EVAL script 1 a\n0 SET b 1\n0 EXEC\n");
         } else {
             assert_non_null(strstr(rig_failure(rig)->msg, "EXEC (its command"));
         }
