@@ -419,6 +419,25 @@ static bool live_db(const struct stream *stream,
     return true;
 }
 
+/* Of CLUSTER's subcommands a source propagates those of its own affairs, and in Valkey 9 the
+ * removal of all keys of a slot, which would leave them here. */
+static bool live_cluster(struct stream *stream,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    if (arg_is(bytes, command, 1, "FLUSHSLOT")) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s FLUSHSLOT removes all keys of a slot at the source, and is not applied; "
+                   "delete them with DEL or UNLINK instead, and start again",
+                   live_where(stream, bytes, command, where));
+    }
+    counter_add(&stream->dropped, 1);
+    return true;
+}
+
 bool live_apply(struct stream *stream,
                 const struct command_info *info,
                 const uint8_t *bytes,
@@ -457,10 +476,11 @@ bool live_apply(struct stream *stream,
     case COMMAND_READ:
     case COMMAND_PING:
     case COMMAND_PUBLISH:
-    case COMMAND_CLUSTER:
     case COMMAND_REPLCONF:
         counter_add(&stream->dropped, 1);
         return true;
+    case COMMAND_CLUSTER:
+        return live_cluster(stream, bytes, command, err);
     default:
         return live_admin(stream, info, bytes, command, source_db, err);
     }
