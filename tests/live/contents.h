@@ -25,6 +25,8 @@ struct contents_rules {
     int64_t ttl_slack_ms;      /* servers before 7.0 send relative times */
     int64_t delivery_slack_ms; /* of pending entries: 5.0 tells only how long ago */
     bool any_entries_read;     /* of groups: 7.0 and 7.2 do not send it with XREADGROUP */
+    bool any_deleted_pending;  /* pending entries that the stream has no more: 7.0 forgets them when
+                                  they are claimed, and earlier versions do not */
     bool any_idle_consumers; /* those without pending entries: their creation is not always sent */
 };
 
@@ -37,7 +39,7 @@ json_t *contents_bytes(const void *bytes, size_t size);
 char *contents_raw(const json_t *text, size_t *size);
 
 /* How many keys differ. The first are described on standard error, each with `label`, its key, the
- * part that differs, and both sides of it. */
+ * part that differs, and both sides of it; `label` NULL: none. */
 uint64_t contents_differences(const char *label,
                               const json_t *wanted,
                               const json_t *got,
