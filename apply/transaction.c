@@ -1,8 +1,9 @@
 /*
  * Transactions: MULTI … EXEC as the source propagated them.
  *
- * Commands are kept until EXEC, because only then is it known where all keys lie. When one lane may
- * run them all (for a cluster: when all keys share a slot) they go there as one transaction.
+ * Commands are kept until EXEC, because only then is it known where all keys lie. When one
+ * connection may run them all (a standalone server's always may, a cluster's when all keys share a
+ * slot) they go there as one transaction; with keys on several lanes it waits for those.
  * Otherwise their effects are applied one by one, without atomicity, and counted: no cluster could
  * have run them as one.
  *
@@ -124,7 +125,8 @@ bool transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, s
 /* ---- where it can run ---- */
 
 struct transaction_place {
-    bool is_whole; /* one lane may run it as a transaction */
+    bool is_whole; /* one connection may run it as a transaction                        */
+    bool is_alone; /* and does while no other lane runs anything: its keys are on several */
     uint16_t slot;
     uint32_t lane;
     uint32_t count; /* commands with an effect here         */
@@ -176,21 +178,21 @@ static bool command_find_place(struct stream *stream,
     if (kept->is_script && !live_script_load(stream, bytes, &command, err)) {
         return false;
     }
-    if (info->class == COMMAND_EVAL && has_no_keys && stream->task->route->lane_count > 1) {
-        place->is_whole = false; /* what it touches is not known, so it must run alone */
-    } else if (live_reads_unnamed(stream, info, bytes, &command)) {
-        place->is_whole = false;
-    } else if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
-        place->is_whole = false; /* live_apply refuses it, and says why */
-    } else if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {
-        place->is_whole = false;
-    } else if (place->count == 0) {
+    if (place->count == 0) {
         place->slot = at.slot;
         place->lane = at.lane;
-    } else if (is_cluster ? at.slot != place->slot : at.lane != place->lane) {
-        place->is_whole = false;
     }
     place->count++;
+    if (is_cluster) {
+        /* In another database, or without a slot: live_apply refuses it, and says why. */
+        place->is_whole = at.is_one_slot && at.slot != SLOT_NONE && at.slot == place->slot &&
+                          task_db(stream->task, kept->db) == 0;
+        return true;
+    }
+    /* What a script without keys touches is not known. */
+    bool is_anywhere =
+        (kept->is_script && has_no_keys) || live_reads_unnamed(stream, info, bytes, &command);
+    place->is_alone = place->is_alone || is_anywhere || !at.is_one_lane || at.lane != place->lane;
     return true;
 }
 
@@ -280,7 +282,10 @@ bool transaction_end(struct stream *stream, struct syn_err *err)
     }
     bool is_done = true;
     if (place.is_whole && place.count > 1) {
-        is_done = transaction_queue(stream, &place) || stopped(err);
+        bool is_alone = place.is_alone && stream->task->route->lane_count > 1;
+        is_done = (!is_alone || router_drain(stream->router)) &&
+                  transaction_queue(stream, &place) && (!is_alone || router_drain(stream->router));
+        is_done = is_done || stopped(err);
     } else if (place.is_whole || transaction->command_count == 1) {
         transaction->is_split = true; /* a single command is as atomic as its transaction */
         is_done = transaction_split(stream, err);

@@ -78,6 +78,35 @@ static void test_split(void **state)
     rig_free(rig);
 }
 
+/* One server runs any keys in one transaction, whatever lanes they are on: between everything
+ * before and everything behind it. */
+static void test_several_lanes(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new(&(struct rig_options){.is_stepped = true, .lanes = 2});
+    rig_live(rig, 0, 0);
+    /* slot 5061 is on lane 1, slot 12182 on lane 0 */
+    rig_command(rig, 0, "SET bar 1");
+    rig_command(rig, 0, "MULTI");
+    rig_command(rig, 0, "SET foo 1");
+    rig_command(rig, 0, "RENAME foo bar");
+    rig_command(rig, 0, "EVAL script 0");
+    rig_command(rig, 0, "DEL bar foo");
+    rig_command(rig, 0, "EXEC");
+    rig_step(rig);
+    /* Nothing was waited for by the test: the barrier did it. */
+    assert_true(router_is_idle(&rig->decoders[0].router));
+    rig_command(rig, 0, "SET bar 2");
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 SCRIPT LOAD script\n0 MULTI\n0 SET foo 1\n0 RENAME foo bar\n0 EVAL script 0\n"
+               "0 DEL bar foo\n0 EXEC\n");
+    rig_expect(rig, 1, "0 SET bar 1\n0 SET bar 2\n");
+    assert_int_equal(rig->sources[0].stream.transactions_split, 0);
+    rig_free(rig);
+}
+
 /* SELECT inside a transaction (3.2 to 6.0, from 7.2) becomes a queued SELECT, counts as a command
  * of the EXEC's answer, and holds for what follows it outside. */
 static void test_select(void **state)
@@ -349,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_single),
         cmocka_unit_test(test_split),
+        cmocka_unit_test(test_several_lanes),
         cmocka_unit_test(test_select),
         cmocka_unit_test(test_filtered_db),
         cmocka_unit_test(test_trim_inside),
