@@ -302,6 +302,28 @@ uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *comman
     return 0;
 }
 
+bool live_put_trim(struct stream *stream,
+                   uint32_t lane,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   uint32_t limit)
+{
+    /* Two pieces of the command around the gap, with a new count in front. */
+    const struct resp_arg *before = &command->argv[limit - 1];
+    const struct resp_arg *last = &command->argv[limit + 1];
+    const uint8_t *gap = bytes + before->pos + before->size + 2;
+    const uint8_t *gap_end = bytes + last->pos + last->size + 2;
+    const uint8_t *body = memchr(bytes, '\n', command->size);
+    ASSERT(body != NULL);
+    body++;
+    uint8_t head[RESP_HEAD_MAX];
+    size_t head_size = (size_t)(resp_put_head(head, '*', command->argc - 2) - head);
+    struct router *router = stream->router;
+    return router_put(router, lane, head, head_size) &&
+           router_put(router, lane, body, (size_t)(gap - body)) &&
+           router_put(router, lane, gap_end, (size_t)(bytes + command->size - gap_end));
+}
+
 static bool apply_trim(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
@@ -313,22 +335,11 @@ static bool apply_trim(struct stream *stream,
     if (found == 0) {
         return apply_keys(stream, info, bytes, command, db, err);
     }
-    /* Two pieces of the command around the gap, with a new count in front. */
-    const uint8_t *gap = bytes + command->argv[found - 1].pos + command->argv[found - 1].size + 2;
-    const uint8_t *gap_end =
-        bytes + command->argv[found + 1].pos + command->argv[found + 1].size + 2;
-    const uint8_t *body = memchr(bytes, '\n', command->size);
-    ASSERT(body != NULL);
-    body++;
     uint16_t slot = key_slot(stream, bytes, command, 1);
     uint32_t lane = route_lane(stream->task->route, slot);
-    uint8_t head[RESP_HEAD_MAX];
-    size_t head_size = (size_t)(resp_put_head(head, '*', command->argc - 2) - head);
     struct router *router = stream->router;
     if (!router_unit_begin(router, lane, db) || !router_unit_op(router, lane) ||
-        !router_put(router, lane, head, head_size) ||
-        !router_put(router, lane, body, (size_t)(gap - body)) ||
-        !router_put(router, lane, gap_end, (size_t)(bytes + command->size - gap_end))) {
+        !live_put_trim(stream, lane, bytes, command, found)) {
         return stopped(err);
     }
     router_unit_done(router, lane, live_op(stream, slot));

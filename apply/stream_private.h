@@ -146,6 +146,12 @@ bool live_reads_unnamed(const struct stream *stream,
 
 /* The argument that is the LIMIT of a propagated "= n LIMIT m", 0: there is none. */
 uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command);
+/* Writes the command without it into the open unit. False: stopped. */
+MUST_CHECK bool live_put_trim(struct stream *stream,
+                              uint32_t lane,
+                              const uint8_t *bytes,
+                              const struct resp_command *command,
+                              uint32_t limit);
 
 /* ---- live_admin.c: commands without keys, and those that name databases ---- */
 MUST_CHECK bool live_admin(struct stream *stream,

@@ -132,17 +132,30 @@ struct transaction_place {
     uint32_t count; /* commands with an effect here         */
 };
 
-/* Only commands that are forwarded as they are can be queued; the others need more than one
- * operation, or none. */
-static bool command_is_queueable(const struct command_info *info,
-                                 const uint8_t *bytes,
-                                 const struct resp_command *command)
+/* Only commands that are one operation on the lane of their keys can be queued; the others need
+ * more than one, or none. */
+static bool command_is_queueable(const struct command_info *info)
 {
-    if (info->class == COMMAND_TRIM) {
-        return live_trim_limit(bytes, command) == 0;
-    }
     return info->class == COMMAND_WRITE || info->class == COMMAND_SPLIT_KEYS ||
-           info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_EVAL;
+           info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_EVAL ||
+           info->class == COMMAND_TRIM;
+}
+
+/* One kept command, cut again; valid until the next one is. */
+static const struct command_info *command_cut(struct stream *stream,
+                                              const struct transaction_command *kept,
+                                              struct resp_command *command)
+{
+    struct syn_err err;
+    size_t wanted;
+    const uint8_t *bytes = stream->transaction.bytes + kept->pos;
+    enum resp_status status =
+        resp_cut(&stream->transaction_cutter, bytes, kept->size, &wanted, command, &err);
+    ASSERT(status == RESP_READY); /* it was cut before */
+    const struct command_info *info =
+        command_find(bytes + command->argv[0].pos, command->argv[0].size);
+    ASSERT(info != NULL);
+    return info;
 }
 
 static bool command_find_place(struct stream *stream,
@@ -151,20 +164,14 @@ static bool command_find_place(struct stream *stream,
                                struct syn_err *err)
 {
     struct resp_command command;
-    size_t wanted;
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, kept->size, &wanted, &command, err);
-    ASSERT(status == RESP_READY);
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
-    ASSERT(info != NULL);
+    const struct command_info *info = command_cut(stream, kept, &command);
     bool is_dropped = task_db(stream->task, kept->db) == DB_NONE && !live_is_beyond_db(info);
     if (is_dropped || info->class == COMMAND_READ || info->class == COMMAND_PUBLISH ||
         info->class == COMMAND_PING) {
         return true; /* nothing of it is applied; transaction_queue leaves it out too */
     }
-    if (!command_is_queueable(info, bytes, &command)) {
+    if (!command_is_queueable(info)) {
         place->is_whole = false;
         return true;
     }
@@ -214,19 +221,27 @@ static bool unit_command(struct stream *stream,
     return true;
 }
 
-static bool is_left_out(struct stream *stream, const struct transaction_command *kept)
+/* Queues one kept command; a trim without the LIMIT that only replicas accept. */
+static bool unit_kept(struct stream *stream,
+                      const struct transaction_place *place,
+                      const struct transaction_command *kept,
+                      const struct command_info *info,
+                      const struct resp_command *command)
 {
-    struct resp_command command;
-    struct syn_err err;
-    size_t wanted;
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, kept->size, &wanted, &command, &err);
-    ASSERT(status == RESP_READY);
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
-    return task_db(stream->task, kept->db) == DB_NONE ||
-           !command_is_queueable(info, bytes, &command);
+    uint32_t limit = info->class == COMMAND_TRIM ? live_trim_limit(bytes, command) : 0;
+    if (limit == 0) {
+        enum op_kind kind = kept->is_script ? OP_QUEUED_SCRIPT : OP_QUEUED;
+        return unit_command(stream, place->lane, bytes, kept->size, place->slot, kind);
+    }
+    struct op op = live_op(stream, place->slot);
+    op.kind = OP_QUEUED;
+    if (!router_unit_op(stream->router, place->lane) ||
+        !live_put_trim(stream, place->lane, bytes, command, limit)) {
+        return false;
+    }
+    router_unit_done(stream->router, place->lane, op);
+    return true;
 }
 
 static bool transaction_queue(struct stream *stream, const struct transaction_place *place)
@@ -239,7 +254,9 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
     bool is_begun = false;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
-        if (is_left_out(stream, kept)) {
+        struct resp_command command;
+        const struct command_info *info = command_cut(stream, kept, &command);
+        if (task_db(stream->task, kept->db) == DB_NONE || !command_is_queueable(info)) {
             counter_add(&stream->dropped, 1);
             continue;
         }
@@ -252,10 +269,8 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
         is_begun = true;
         struct op select = live_op(stream, SLOT_NONE);
         select.kind = OP_QUEUED;
-        enum op_kind kind = kept->is_script ? OP_QUEUED_SCRIPT : OP_QUEUED;
         if (!router_unit_db(router, lane, db, select) ||
-            !unit_command(
-                stream, lane, transaction->bytes + kept->pos, kept->size, place->slot, kind)) {
+            !unit_kept(stream, place, kept, info, &command)) {
             return false;
         }
     }
