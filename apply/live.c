@@ -217,6 +217,32 @@ static bool apply_keyless(struct stream *stream,
     return apply_alone(stream, bytes, command, 0, db, err);
 }
 
+/* SORT with BY or GET of a pattern reads keys that it does not name, on whatever lane they are. A
+ * cluster refuses it by itself. */
+bool live_reads_unnamed(const struct stream *stream,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command)
+{
+    bool is_sort = info->name_size == 4 && memcmp(info->name, "SORT", 4) == 0;
+    const struct route *route = stream->task->route;
+    if (!is_sort || route->is_cluster || route->lane_count == 1) {
+        return false;
+    }
+    for (uint32_t i = 2; i + 1 < command->argc; i++) {
+        const struct resp_arg *operand = &command->argv[i + 1];
+        if (arg_is(bytes, command, i, "LIMIT")) {
+            i += 2;
+        } else if (arg_is(bytes, command, i, "BY") || arg_is(bytes, command, i, "GET")) {
+            if (memchr(bytes + operand->pos, '*', operand->size) != NULL) {
+                return true;
+            }
+            i++;
+        }
+    }
+    return false;
+}
+
 static bool apply_keys(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
@@ -231,7 +257,8 @@ static bool apply_keys(struct stream *stream,
     if (UNLIKELY(stream->keys.count == 0 && stream->task->route->lane_count > 1)) {
         return apply_keyless(stream, bytes, command, db, err);
     }
-    if (LIKELY(place_is_whole(stream, &place))) {
+    bool is_alone = live_reads_unnamed(stream, info, bytes, command);
+    if (LIKELY(place_is_whole(stream, &place) && !is_alone)) {
         return live_forward(
             stream, place.lane, db, bytes, command->size, live_op(stream, place.slot), err);
     }
@@ -265,6 +292,28 @@ uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *comman
     return 0;
 }
 
+bool live_put_trim(struct stream *stream,
+                   uint32_t lane,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   uint32_t limit)
+{
+    /* Two pieces of the command around the gap, with a new count in front. */
+    const struct resp_arg *before = &command->argv[limit - 1];
+    const struct resp_arg *last = &command->argv[limit + 1];
+    const uint8_t *gap = bytes + before->pos + before->size + 2;
+    const uint8_t *gap_end = bytes + last->pos + last->size + 2;
+    const uint8_t *body = memchr(bytes, '\n', command->size);
+    ASSERT(body != NULL);
+    body++;
+    uint8_t head[RESP_HEAD_MAX];
+    size_t head_size = (size_t)(resp_put_head(head, '*', command->argc - 2) - head);
+    struct router *router = stream->router;
+    return router_put(router, lane, head, head_size) &&
+           router_put(router, lane, body, (size_t)(gap - body)) &&
+           router_put(router, lane, gap_end, (size_t)(bytes + command->size - gap_end));
+}
+
 static bool apply_trim(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
@@ -276,22 +325,11 @@ static bool apply_trim(struct stream *stream,
     if (found == 0) {
         return apply_keys(stream, info, bytes, command, db, err);
     }
-    /* Two pieces of the command around the gap, with a new count in front. */
-    const uint8_t *gap = bytes + command->argv[found - 1].pos + command->argv[found - 1].size + 2;
-    const uint8_t *gap_end =
-        bytes + command->argv[found + 1].pos + command->argv[found + 1].size + 2;
-    const uint8_t *body = memchr(bytes, '\n', command->size);
-    ASSERT(body != NULL);
-    body++;
     uint16_t slot = key_slot(stream, bytes, command, 1);
     uint32_t lane = route_lane(stream->task->route, slot);
-    uint8_t head[RESP_HEAD_MAX];
-    size_t head_size = (size_t)(resp_put_head(head, '*', command->argc - 2) - head);
     struct router *router = stream->router;
     if (!router_unit_begin(router, lane, db) || !router_unit_op(router, lane) ||
-        !router_put(router, lane, head, head_size) ||
-        !router_put(router, lane, body, (size_t)(gap - body)) ||
-        !router_put(router, lane, gap_end, (size_t)(bytes + command->size - gap_end))) {
+        !live_put_trim(stream, lane, bytes, command, found)) {
         return stopped(err);
     }
     router_unit_done(router, lane, live_op(stream, slot));
@@ -382,6 +420,25 @@ static bool live_db(const struct stream *stream,
     return true;
 }
 
+/* Of CLUSTER's subcommands a source propagates those of its own affairs, and in Valkey 9 the
+ * removal of all keys of a slot, which would leave them here. */
+static bool live_cluster(struct stream *stream,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    if (arg_is(bytes, command, 1, "FLUSHSLOT")) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s FLUSHSLOT removes all keys of a slot at the source, and is not applied; "
+                   "delete them with DEL or UNLINK instead, and start again",
+                   live_where(stream, bytes, command, where));
+    }
+    counter_add(&stream->dropped, 1);
+    return true;
+}
+
 bool live_apply(struct stream *stream,
                 const struct command_info *info,
                 const uint8_t *bytes,
@@ -429,10 +486,11 @@ bool live_apply(struct stream *stream,
         return apply_restore_asking(stream, bytes, command, db, err);
     case COMMAND_READ:
     case COMMAND_PING:
-    case COMMAND_CLUSTER:
     case COMMAND_REPLCONF:
         counter_add(&stream->dropped, 1);
         return true;
+    case COMMAND_CLUSTER:
+        return live_cluster(stream, bytes, command, err);
     default:
         return live_admin(stream, info, bytes, command, source_db, err);
     }

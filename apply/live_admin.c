@@ -416,6 +416,14 @@ static bool admin_script(struct stream *stream,
     if (command->argc < 2 || command->argc > 4) {
         return refuse(stream, bytes, command, "has a form that is not known", err);
     }
+    if (arg_is(bytes, command, 1, "FLUSH")) {
+        scripts_forget(stream);
+        if (stream->task->stream_count > 1) {
+            /* The others' sources go on using theirs; a script that nobody calls does no harm. */
+            counter_add(&stream->dropped, 1);
+            return true;
+        }
+    }
     for (uint32_t i = 0; i < command->argc; i++) {
         args[i] = arg_slice(bytes, command, i);
     }
@@ -431,6 +439,9 @@ static bool admin_eval(struct stream *stream,
 {
     struct command_place place;
     if (!live_place(stream, info, bytes, command, &place, err)) {
+        return false;
+    }
+    if (!live_script_load(stream, bytes, command, err)) {
         return false;
     }
     const struct route *route = stream->task->route;

@@ -143,6 +143,9 @@ struct transaction {
 _Static_assert(TRANSACTION_BYTES_PER_COMMAND >= sizeof(struct transaction_command),
                "the table is never larger than the bytes");
 
+/* Places for hashes of scripts; at most half are used. */
+#define STREAM_SCRIPTS 512
+
 /* A place in the stream and the batch number that must have come back before it is applied. */
 struct stream_place {
     uint64_t seq;
@@ -209,6 +212,8 @@ struct stream {
     uint64_t claims_offset;   /* of the value whose claims fell short last */
     uint64_t restore_seq;     /* the batch of the last RESTORE           */
     uint32_t restore_refused; /* types whose RDB version was refused: a bit each */
+    uint64_t scripts[STREAM_SCRIPTS]; /* those that every shard was given; 0: a free place */
+    uint32_t script_count;
     uint32_t snapshot_db;     /* destination database of the snapshot's present one, or DB_NONE */
 
     struct stream_place places[STREAM_PLACES];

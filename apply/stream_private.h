@@ -197,8 +197,20 @@ MUST_CHECK bool live_place(struct stream *stream,
                            struct command_place *place,
                            struct syn_err *err);
 
+/* Whether it reads keys that are not among its arguments, so that all lanes matter to it. */
+bool live_reads_unnamed(const struct stream *stream,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command);
+
 /* The argument that is the LIMIT of a propagated "= n LIMIT m", 0: there is none. */
 uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command);
+/* Writes the command without it into the open unit. False: stopped. */
+MUST_CHECK bool live_put_trim(struct stream *stream,
+                              uint32_t lane,
+                              const uint8_t *bytes,
+                              const struct resp_command *command,
+                              uint32_t limit);
 
 /* Where a message goes, in place->slot and lane: by its channel, as if that were a key. */
 MUST_CHECK bool live_channel(struct stream *stream,
@@ -215,6 +227,16 @@ MUST_CHECK bool live_admin(struct stream *stream,
                            const struct resp_command *command,
                            uint64_t source_db,
                            struct syn_err *err);
+
+/* ---- live_script.c: scripts that are propagated as they are ---- */
+
+/* Before an EVAL: every shard gets its script, unless it was given it before. */
+MUST_CHECK bool live_script_load(struct stream *stream,
+                                 const uint8_t *bytes,
+                                 const struct resp_command *command,
+                                 struct syn_err *err);
+/* SCRIPT FLUSH. */
+void scripts_forget(struct stream *stream);
 
 /* ---- transaction.c ---- */
 

@@ -1,8 +1,9 @@
 /*
  * Transactions: MULTI … EXEC as the source propagated them.
  *
- * Commands are kept until EXEC, because only then is it known where all keys lie. When one lane may
- * run them all (for a cluster: when all keys share a slot) they go there as one transaction.
+ * Commands are kept until EXEC, because only then is it known where all keys lie. When one
+ * connection may run them all (a standalone server's always may, a cluster's when all keys share a
+ * slot) they go there as one transaction; with keys on several lanes it waits for those.
  * Otherwise their effects are applied one by one, without atomicity, and counted: no cluster could
  * have run them as one.
  *
@@ -157,24 +158,21 @@ bool transaction_add(struct stream *stream,
 /* ---- where it can run ---- */
 
 struct transaction_place {
-    bool is_whole;  /* one lane may run it as a transaction              */
-    bool is_placed; /* a key decided which                               */
+    bool is_whole;  /* one connection may run it as a transaction                        */
+    bool is_alone;  /* and does while no other lane runs anything: its keys are on several */
+    bool is_placed; /* a key decided which                                               */
     uint16_t slot;
     uint32_t lane;
     uint32_t count; /* commands with an effect here                      */
 };
 
-/* Only commands that are forwarded as they are can be queued; the others need more than one
- * operation, or none. */
-static bool command_is_queueable(const struct command_info *info,
-                                 const uint8_t *bytes,
-                                 const struct resp_command *command)
+/* Only commands that are one operation on the lane of their keys can be queued; the others need
+ * more than one, or none. */
+static bool command_is_queueable(const struct command_info *info)
 {
-    if (info->class == COMMAND_TRIM) {
-        return live_trim_limit(bytes, command) == 0;
-    }
     return info->class == COMMAND_WRITE || info->class == COMMAND_SPLIT_KEYS ||
-           info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_EVAL;
+           info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_EVAL ||
+           info->class == COMMAND_TRIM;
 }
 
 /* A message goes where the transaction's keys go, or alone with others to the first one's place. In
@@ -203,7 +201,7 @@ static bool message_find_place(struct stream *stream,
 }
 
 static bool command_find_place(struct stream *stream,
-                               const struct transaction_command *kept,
+                               struct transaction_command *kept,
                                struct transaction_place *place,
                                struct syn_err *err)
 {
@@ -218,7 +216,7 @@ static bool command_find_place(struct stream *stream,
         info->class == COMMAND_PING) {
         return true; /* nothing of it is applied; transaction_queue leaves it out too */
     }
-    if (!command_is_queueable(info, bytes, &command)) {
+    if (!command_is_queueable(info)) {
         place->is_whole = false;
         return true;
     }
@@ -237,20 +235,24 @@ static bool command_find_place(struct stream *stream,
     }
     bool is_cluster = stream->task->route->is_cluster;
     bool has_no_keys = stream->keys.count == 0;
-    if (has_no_keys && stream->task->route->lane_count > 1) {
-        place->is_whole = false; /* what it touches is not known, so it must run alone */
-    } else if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
-        place->is_whole = false; /* live_apply refuses it, and says why */
-    } else if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {
-        place->is_whole = false;
-    } else if (!place->is_placed) {
+    if (info->class == COMMAND_EVAL && !live_script_load(stream, bytes, &command, err)) {
+        return false;
+    }
+    if (!place->is_placed) {
         place->is_placed = true;
         place->slot = at.slot;
         place->lane = at.lane;
-    } else if (is_cluster ? at.slot != place->slot : at.lane != place->lane) {
-        place->is_whole = false;
     }
     place->count++;
+    if (is_cluster) {
+        /* In another database, or without a slot: live_apply refuses it, and says why. */
+        place->is_whole = at.is_one_slot && at.slot != SLOT_NONE && at.slot == place->slot &&
+                          task_db(stream->task, kept->db) == 0;
+        return true;
+    }
+    /* What a command without keys touches is not known. */
+    bool is_anywhere = has_no_keys || live_reads_unnamed(stream, info, bytes, &command);
+    place->is_alone = place->is_alone || is_anywhere || !at.is_one_lane || at.lane != place->lane;
     return true;
 }
 
@@ -272,22 +274,40 @@ static bool unit_command(struct stream *stream,
     return true;
 }
 
-/* What this kept command is queued as, and *db where it runs; false: it is left out. */
-static bool queued_kind(struct stream *stream,
-                        const struct transaction_command *kept,
-                        enum op_kind *kind,
-                        uint32_t *db)
+/* Queues one kept command; a trim without the LIMIT that only replicas accept. */
+static bool unit_kept(struct stream *stream,
+                      const struct transaction_place *place,
+                      const struct transaction_command *kept,
+                      const struct command_info *info,
+                      const struct resp_command *command)
 {
-    struct resp_command command;
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    const struct command_info *info = kept_again(stream, kept, &command);
-    *kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
+    uint32_t limit = info->class == COMMAND_TRIM ? live_trim_limit(bytes, command) : 0;
+    if (limit == 0) {
+        enum op_kind kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
+        return unit_command(stream, place->lane, bytes, kept->size, place->slot, kind);
+    }
+    struct op op = live_op(stream, place->slot);
+    if (!router_unit_op(stream->router, place->lane) ||
+        !live_put_trim(stream, place->lane, bytes, command, limit)) {
+        return false;
+    }
+    router_unit_done(stream->router, place->lane, op);
+    return true;
+}
+
+/* Whether this kept command is queued, and in which database. */
+static bool is_queued(struct stream *stream,
+                      const struct transaction_command *kept,
+                      const struct command_info *info,
+                      uint32_t *db)
+{
     if (task_publishes(stream->task, info)) {
         *db = task_publish_db(stream->task, kept->db);
         return true;
     }
     *db = task_db(stream->task, kept->db);
-    return *db != DB_NONE && command_is_queueable(info, bytes, &command);
+    return *db != DB_NONE && command_is_queueable(info);
 }
 
 static bool queue_begin(struct stream *stream, const struct transaction_place *place, uint32_t db)
@@ -311,9 +331,10 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
     bool is_begun = false;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
-        enum op_kind kind;
+        struct resp_command command;
+        const struct command_info *info = kept_again(stream, kept, &command);
         uint32_t db;
-        if (!queued_kind(stream, kept, &kind, &db)) {
+        if (!is_queued(stream, kept, info, &db)) {
             counter_add(&stream->dropped, 1);
             continue;
         }
@@ -323,8 +344,7 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
         is_begun = true;
         struct op select = live_op(stream, SLOT_NONE);
         if (!router_unit_db(router, lane, db, select) ||
-            !unit_command(
-                stream, lane, transaction->bytes + kept->pos, kept->size, place->slot, kind)) {
+            !unit_kept(stream, place, kept, info, &command)) {
             return false;
         }
     }
@@ -353,7 +373,10 @@ bool transaction_end(struct stream *stream, struct syn_err *err)
     }
     bool is_done = true;
     if (place.is_whole && place.count > 1) {
-        is_done = transaction_queue(stream, &place) || stopped(err);
+        bool is_alone = place.is_alone && stream->task->route->lane_count > 1;
+        is_done = (!is_alone || router_drain(stream->router)) &&
+                  transaction_queue(stream, &place) && (!is_alone || router_drain(stream->router));
+        is_done = is_done || stopped(err);
     } else if (place.is_whole || transaction->command_count == 1) {
         transaction->is_split = true; /* a single command is as atomic as its transaction */
         is_done = transaction_split(stream, err);

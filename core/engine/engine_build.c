@@ -73,6 +73,9 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
     const struct config *config = &engine->config;
     uint32_t processors = processor_count();
     uint32_t lanes_each = choose(config->lane_count, 1, 64);
+    if (config->has_positions && !engine->destination.is_cluster) {
+        lanes_each = 1; /* its batches are transactions, which only one connection keeps in order */
+    }
     engine->stream_count = engine->source.shard_count;
     engine->lane_count = lanes_each * engine->destination.shard_count;
     /* A decoder does about half of the work, readers and appliers mostly wait in the kernel. */
@@ -475,6 +478,7 @@ void engine_demolish(struct syn_engine *engine)
     engine->feeds = NULL;
     engine->streams = NULL;
     engine->watches = NULL;
+    engine->questions = NULL;
     engine->decoders = NULL;
     engine->readers = NULL;
     engine->appliers = NULL;

@@ -374,7 +374,7 @@ static void forget_positions(struct syn_engine *engine)
 {
     struct syn_err err;
     if (engine->config.mode == SYNC_ONCE && engine->config.has_positions &&
-        !resume_forget(&engine->config, &engine->source, &engine->destination, &err)) {
+        !resume_forget(&engine->config, &engine->destination, &engine->positions, &err)) {
         engine_event(engine,
                      SYN_EVENT_WARNING,
                      -1,

@@ -207,7 +207,8 @@ static const struct syn_option table[] = {
                       .env = "SYNCLINE_LANES",
                       .value_name = "N",
                       .default_text = "0",
-                      .help = "Connections to each destination shard; 0: chosen.",
+                      .help = "Connections to each destination shard; 0: chosen. Always one to a "
+                              "standalone server while positions are kept.",
                       .kind = SYN_OPTION_INTEGER,
                       .max = 64},
     [OPTION_MEMORY] = {.name = "memory",

@@ -381,34 +381,62 @@ void resume_dirty_key(const char *key, char dirty[POSITION_NAME_MAX])
 
 /* ---- the end ---- */
 
-bool resume_forget(const struct config *config,
-                   const struct topology *source,
-                   const struct topology *destination,
-                   struct syn_err *err)
+static bool forget_history(struct control *control,
+                           const char *key,
+                           const char *replid,
+                           struct syn_err *err)
 {
     static const char *const suffixes[] = {"", ":lane", ":owner"};
-    struct resume resume;
-    struct resume_links links = {0};
-    bool is_done = resume_look(&resume, config, source, destination, err) &&
-                   resume_links_open(&links, config, destination, err) &&
-                   resume_read(&resume, source, destination, &links, err);
-    for (uint32_t i = 0; is_done && i < resume.record_count; i++) {
-        const struct resume_record *record = &resume.records[i];
-        struct control *control = &links.controls[record->shard];
-        char dirty[POSITION_NAME_MAX];
-        for (size_t s = 0; is_done && s < sizeof(suffixes) / sizeof(suffixes[0]); s++) {
-            char field[POSITION_REPLID_SIZE + 16];
-            snprintf(field, sizeof(field), "%s%s", record->replid, suffixes[s]);
-            const char *argv[] = {"HDEL", record->key, field};
-            const size_t sizes[] = {4, strlen(record->key), strlen(field)};
-            is_done = resume_command(control, 3, argv, sizes, "HDEL", err);
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        char field[POSITION_REPLID_SIZE + 16];
+        int size = snprintf(field, sizeof(field), "%.40s%s", replid, suffixes[i]);
+        const char *argv[] = {"HDEL", key, field};
+        const size_t sizes[] = {4, strlen(key), (size_t)size};
+        if (!resume_command(control, 3, argv, sizes, "HDEL", err)) {
+            return false;
         }
-        resume_dirty_key(record->key, dirty);
-        const char *argv[] = {"DEL", dirty};
-        const size_t sizes[] = {3, strlen(dirty)};
-        is_done = is_done && resume_command(control, 2, argv, sizes, "DEL", err);
+    }
+    return true;
+}
+
+/* Every history that this run owns in one hash; under which ids a source went on only that tells. */
+static bool forget_lane(struct control *control,
+                        const struct position_lane *lane,
+                        const char *instance,
+                        struct syn_err *err)
+{
+    const char *argv[] = {"HGETALL", lane->key};
+    redisReply *reply =
+        control_call(control, 2, argv, (const size_t[]){7, strlen(lane->key)}, err);
+    if (reply == NULL) {
+        return false;
+    }
+    bool is_done = true;
+    size_t count = reply->type == REDIS_REPLY_ARRAY ? reply->elements : 0;
+    for (size_t i = 0; is_done && i + 1 < count; i += 2) {
+        const redisReply *field = reply->element[i];
+        const redisReply *value = reply->element[i + 1];
+        bool is_ours = field->len == POSITION_REPLID_SIZE + 6 &&
+                       strcmp(field->str + POSITION_REPLID_SIZE, ":owner") == 0 &&
+                       strncmp(value->str, instance, POSITION_INSTANCE_SIZE) == 0;
+        is_done = !is_ours || forget_history(control, lane->key, field->str, err);
+    }
+    freeReplyObject(reply);
+    return is_done;
+}
+
+bool resume_forget(const struct config *config,
+                   const struct topology *destination,
+                   const struct position_plan *plan,
+                   struct syn_err *err)
+{
+    struct resume_links links = {0};
+    uint32_t lanes_each = plan->lane_count / destination->shard_count;
+    bool is_done = resume_links_open(&links, config, destination, err);
+    for (uint32_t i = 0; is_done && i < plan->lane_count; i++) {
+        is_done = forget_lane(
+            &links.controls[i / lanes_each], &plan->lanes[i], plan->instance, err);
     }
     resume_links_close(&links);
-    resume_deinit(&resume);
     return is_done;
 }

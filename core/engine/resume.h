@@ -99,10 +99,10 @@ MUST_CHECK bool resume_settle(struct resume *resume,
                               const char *previous,
                               bool is_restart,
                               struct syn_err *err);
-/* The task is over: removes its fields. */
+/* The task is over: removes the fields that its run owns. */
 MUST_CHECK bool resume_forget(const struct config *config,
-                              const struct topology *source,
                               const struct topology *destination,
+                              const struct position_plan *plan,
                               struct syn_err *err);
 void resume_deinit(struct resume *resume); /* a zeroed one is allowed */
 
