@@ -13,8 +13,8 @@
  *            asker_find returns is constant while the asker lives, but for is_told.
  * Ownership: the command that was posted stays where it is until the answer is taken, or the asker
  *            stopped.
- * Limits:    ASKED_MAX names, more is an error; a question takes at most the time limit of the
- *            connection for each destination shard.
+ * Limits:    ASKED_MAX names, more is an error; a question takes at most twice the time limit of
+ * the connection for each destination shard, and one for keys as much memory again as its command.
  * Errors:    in the answer: of the destination's domain when nobody could be asked, it refuses
  *            COMMAND, or its answer makes no sense.
  */

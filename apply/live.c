@@ -577,6 +577,10 @@ static bool live_command(struct stream *stream,
     const struct command_info *info =
         command_find(bytes + command->argv[0].pos, command->argv[0].size);
     if (UNLIKELY(info == NULL)) {
+        if (task_db(stream->task, stream->source_db) == DB_NONE) {
+            counter_add(&stream->dropped, 1);
+            return true;
+        }
         enum step step = live_ask(stream, bytes, command, &info, err);
         if (step != STEP_DONE || info == NULL) {
             return step != STEP_FAIL;

@@ -338,9 +338,10 @@ static enum step stream_take(struct stream *stream, struct syn_err *err)
 bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
 {
     stream->is_throttled = false;
+    /* Until this turn has found it so: it may wait in the middle of an operation. */
+    atomic_store_relaxed(&stream->is_input_empty, false);
     if (UNLIKELY(stream->is_asking) &&
         atomic_load_acquire(&stream->question.state) != QUESTION_ANSWERED) {
-        atomic_store_relaxed(&stream->is_input_empty, false);
         return true;
     }
     if (stream->state == STREAM_HELD) {
@@ -370,7 +371,6 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     router_stream(stream->router, stream->index, is_live);
     if (!router_pass(stream->router, stream_throttle_phase(stream->state))) {
         stream->is_throttled = true;
-        atomic_store_relaxed(&stream->is_input_empty, false);
         return true;
     }
     /* Before the look at the input: a session's bytes are all there before its end is told. */

@@ -27,7 +27,8 @@ static enum syn_wait wait_of(const struct syn_engine *engine, uint32_t i)
     if (state == FEED_CONNECTING || state == FEED_HANDSHAKE) {
         return SYN_WAIT_RECONNECT;
     }
-    if (atomic_load_relaxed(&stream->router->is_waiting)) {
+    if (atomic_load_relaxed(&stream->router->is_waiting) ||
+        atomic_load_relaxed(&stream->question.state) == QUESTION_POSTED) {
         return SYN_WAIT_DESTINATION;
     }
     if (atomic_load_relaxed(&stream->is_input_empty)) {

@@ -130,7 +130,8 @@ SYN_API const char *syn_phase_name(enum syn_phase phase);
 enum syn_wait {
     SYN_WAIT_NONE,
     SYN_WAIT_SOURCE,      /* the source has sent nothing more                     */
-    SYN_WAIT_DESTINATION, /* the destination's replies are awaited: queues are full */
+    SYN_WAIT_DESTINATION, /* the destination's replies are awaited: queues are full, or it was asked
+                             what a command is */
     SYN_WAIT_PAUSED,
     SYN_WAIT_RECONNECT, /* the source's connection is lost and being remade     */
     SYN_WAIT_THROTTLE,  /* a rate allows no more: syn_stream_status.throttle    */

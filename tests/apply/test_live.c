@@ -304,6 +304,24 @@ static void test_dropped(void **state)
     rig_free(rig);
 }
 
+/* What nobody knows is of no interest in a database that is not copied, and ends the task in one
+ * that is, when nobody can be asked. */
+static void test_unknown(void **state)
+{
+    (void)state;
+    static const uint16_t db_map[] = {0, UINT16_MAX};
+    struct rig *rig =
+        live_rig(&(struct rig_options){.is_stepped = true, .db_map = db_map, .db_map_count = 2});
+    rig_command(rig, 0, "SELECT 1");
+    rig_command(rig, 0, "nonsense a b");
+    rig_settle(rig);
+    assert_int_equal(rig->sources[0].stream.dropped, 1);
+    rig_command(rig, 0, "SELECT 0");
+    rig_command(rig, 0, "nonsense secret b");
+    FAILS(rig, SYN_CODE_UNSUPPORTED, "NONSENSE is not a command", "source0:6379", "offset");
+    rig_free(rig);
+}
+
 /* Messages keep their place among the commands of their lane, whatever database the stream is in;
  * those of one channel keep their order. */
 static void test_publish(void **state)
@@ -607,7 +625,7 @@ int main(void)
         cmocka_unit_test(test_restore_asking), cmocka_unit_test(test_multi_key),
         cmocka_unit_test(test_alone),          cmocka_unit_test(test_sort_by_pattern),
         cmocka_unit_test(test_dropped),        cmocka_unit_test(test_publish),
-        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_unknown),        cmocka_unit_test(test_flush),
         cmocka_unit_test(test_flush_rules),    cmocka_unit_test(test_several_sources),
         cmocka_unit_test(test_databases),      cmocka_unit_test(test_database_rules),
         cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_resp),

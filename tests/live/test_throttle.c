@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/base/clock.h"
 #include "core/engine/syn.h"
 #include "tests/live/live.h"
+#include "tests/support/random.h"
 
 static struct live_side source, destination;
 
@@ -295,6 +297,53 @@ static void test_change(void **state)
     live_assert_equal(&source, &destination);
 }
 
+/* Rates that change all the time, from one operation in a second to none at all, during the
+ * snapshot, large values, transactions and live commands: nothing may stop for good, be lost or
+ * come twice. */
+static void test_flapping(void **state)
+{
+    (void)state;
+    char text[1024];
+    struct syn_err err;
+    struct random random = {.state = 11};
+    struct syn_rates rates = {.per_s = {[SYN_RATE_SNAPSHOT_BYTES] = 1000}};
+    dataset_load(source.client, 3, 30);
+    write_keys(&source, "large", 5, 1 << 20);
+    snprintf(text,
+             sizeof(text),
+             "source: %s\ndestination: %s\nlanes: 2\nmemory: 8m\ndrain_timeout: 60s\n",
+             source.uri,
+             destination.uri);
+    struct syn_engine *engine = syn_engine_open(text, strlen(text), &err);
+    assert_non_null(engine);
+    assert_true(syn_engine_throttle(engine, &rates, &err));
+    if (!syn_engine_start(engine, &err))
+        fail_msg("start: %s", err.msg);
+    struct writer *writer = live_writer(&source, &destination, 3, 3000);
+    for (int i = 0; i < 400; i++) {
+        for (int rate = 0; rate < SYN_RATE_COUNT; rate++) {
+            uint32_t kind = random_below(&random, 4);
+            rates.per_s[rate] = kind == 0   ? 1 + random_below(&random, 3)
+                                : kind == 1 ? 1 + random_below(&random, 1 << 24)
+                                            : 0;
+        }
+        assert_true(syn_engine_throttle(engine, &rates, &err));
+        struct timespec nap = {.tv_nsec = 5000000};
+        nanosleep(&nap, NULL);
+    }
+    rates = (struct syn_rates){.per_s = {0}};
+    assert_true(syn_engine_throttle(engine, &rates, &err));
+    live_writer_more(writer, 500);
+    writer_stop(writer, NULL);
+    wait_stream(engine, SYN_PHASE_LIVE, SYN_WAIT_SOURCE);
+    syn_engine_stop(engine, true);
+    assert_true(syn_engine_wait(engine, LIVE_WAIT_MS, &err));
+    if (err.code != SYN_CODE_OK)
+        fail_msg("end: %s", err.msg);
+    syn_engine_free(engine);
+    live_assert_equal(&source, &destination);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +353,7 @@ int main(void)
         cmocka_unit_test_setup(test_pressure, empty_sides),
         cmocka_unit_test(test_cluster),
         cmocka_unit_test_setup(test_change, empty_sides),
+        cmocka_unit_test_setup(test_flapping, empty_sides),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
