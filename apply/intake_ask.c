@@ -2,8 +2,8 @@
  * Asking one shard.
  *
  * A proxy may close the connection at a command that it does not know, so a lost connection is an
- * answer here, and the next question opens another. Commands go one at a time, but for one that
- * makes a key and the one that lets the key expire: those leave in one piece.
+ * answer here, and the next question opens another. Silence is none. Commands go one at a time, but
+ * for one that makes a key and the one that lets the key expire: those leave in one piece.
  */
 #include "apply/intake_private.h"
 
@@ -46,6 +46,7 @@ struct asking {
     char key[80];
     size_t key_size;
     char refusal[96];    /* the last answer that was no OK */
+    bool was_closed;     /* a question lost its connection  */
     struct syn_err note; /* of ANSWER_NOT_TOLD             */
 };
 
@@ -163,13 +164,18 @@ static enum answer answer_read(struct asking *asking, const redisReply *reply, c
 }
 
 /* What was appended last, answered. */
-static enum answer asking_fetch(struct asking *asking, const char *what)
+static enum answer asking_fetch(struct asking *asking, const char *what, struct syn_err *err)
 {
-    struct syn_err lost;
+    struct syn_err lost = {.code = SYN_CODE_OK};
     redisReply *reply =
         asking->control.context != NULL ? control_fetch(&asking->control, &lost) : NULL;
     if (reply == NULL) {
         control_close(&asking->control);
+        if (lost.sys_errno == ETIMEDOUT) {
+            *err = lost;
+            return ANSWER_FAILED;
+        }
+        asking->was_closed = true;
         refusal_keep(asking, "it closes the connection");
         return ANSWER_NO_COMMAND;
     }
@@ -188,7 +194,7 @@ static enum answer asking_call(
     if (!control_append(&asking->control, argc, argv, sizes, &lost)) {
         control_close(&asking->control);
     }
-    return asking_fetch(asking, argv[0]);
+    return asking_fetch(asking, argv[0], err);
 }
 
 /* The end of a question; what it was answered stays noted. */
@@ -361,7 +367,10 @@ static enum answer ask_questions(struct asking *asking,
             (void)question_append(asking, &questions[end]);
         } while (questions[end++].goes_with_next);
         for (uint32_t i = first; i < end; i++) {
-            enum answer answer = asking_fetch(asking, questions[i].words[0]);
+            enum answer answer = asking_fetch(asking, questions[i].words[0], err);
+            if (answer == ANSWER_FAILED) {
+                return answer;
+            }
             questions[i].is_taken = answer == ANSWER_TAKEN;
             worst = answer == ANSWER_NOT_TOLD ? answer : worst;
         }
@@ -519,7 +528,8 @@ bool intake_ask_shard(struct intake *intake,
         intake_forget_restore(intake);
         memcpy(intake->refusal, asking.refusal, sizeof(intake->refusal));
     }
-    if (answer != ANSWER_NO_OPTION && answer != ANSWER_NO_PAYLOAD) {
+    /* An original server closes no connection for a command: this one speaks for another. */
+    if (answer != ANSWER_NO_OPTION && answer != ANSWER_NO_PAYLOAD && !asking.was_closed) {
         return answer != ANSWER_FAILED;
     }
     char text[ENDPOINT_TEXT_MAX];

@@ -182,12 +182,14 @@ connection_error(struct control *control, int number, const char *what, struct s
     struct place place = place_of(control);
     control_close(control);
     if (number == EAGAIN || number == EWOULDBLOCK || number == ETIMEDOUT) {
-        return ERR(err,
-                   code_of(control, PROBLEM_CONNECT),
-                   "%s: no answer to %s in time: the server hangs or the network drops packets; "
-                   "check both, or raise the time limit",
-                   place.text,
-                   what);
+        ERR(err,
+            code_of(control, PROBLEM_CONNECT),
+            "%s: no answer to %s in time: the server hangs or the network drops packets; check "
+            "both, or raise the time limit",
+            place.text,
+            what);
+        err->sys_errno = ETIMEDOUT;
+        return false;
     }
     if (number == 0) {
         return ERR(err,

@@ -5,7 +5,8 @@
  * Threads:   a connection belongs to one thread at a time.
  * Ownership: replies are hiredis' own: freeReplyObject.
  * Errors:    `side` chooses the domain: source or destination; connect, auth, state and protocol
- *            problems each have their own code and a message with the endpoint and what to do.
+ *            problems each have their own code and a message with the endpoint and what to do. After
+ *            a time limit sys_errno is ETIMEDOUT.
  */
 #ifndef IO_CONTROL_H
 #define IO_CONTROL_H

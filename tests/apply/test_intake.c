@@ -409,6 +409,8 @@ struct play {
     uint8_t type_most;
     const char *known;   /* other commands, one per line, as prefixes of the whole command */
     const char *unknown; /* the answer to others; NULL: the connection is closed           */
+    bool is_silent;      /* to RESTORE */
+    bool is_standard;    /* as the INFO of what is behind it says */
     uint32_t restores;   /* W: script                                                      */
     uint32_t forgotten;  /* W: script: DELs behind them                                    */
 };
@@ -477,6 +479,9 @@ static void play_script(struct fake_peer *peer, void *arg)
         }
         char text[FAKE_PEER_COMMAND_MAX] = {0};
         fake_peer_read_command(peer, text);
+        if (play->is_silent && strncmp(text, "RESTORE ", 8) == 0) {
+            continue;
+        }
         if (strcmp(text, "PING") == 0) {
             fake_peer_send_text(peer, "+PONG\r\n");
         } else if (strncmp(text, "RESTORE ", 8) == 0 && play->footer_most > 0) {
@@ -499,8 +504,10 @@ static bool ask_played(struct play *play, struct intake *intake, struct syn_err 
     struct fake_peer peer;
     fake_peer_start(&peer, NULL, play_script, play);
     struct shard shard = {.slot_count = SLOT_COUNT,
-                          .server.endpoint = {.host = "127.0.0.1", .port = peer.port}};
-    bool ok = intake_ask_shard(intake, &shard, TIMEOUT_MS, err);
+                          .server = {.endpoint = {.host = "127.0.0.1", .port = peer.port},
+                                     .version = play->is_standard ? 70015 : 0,
+                                     .is_standard = play->is_standard}};
+    bool ok = intake_ask_shard(intake, &shard, play->is_silent ? 300 : TIMEOUT_MS, err);
     const char *failure = fake_peer_stop(&peer);
     if (failure != NULL) {
         fail_msg("%s", failure);
@@ -596,6 +603,19 @@ static void test_proxies(void **state)
     assert_true(ask_played(&worded, &intake, &err));
     expect_no_restore(&intake, "not allowed by this proxy");
     assert_false(intake.rewrite.has_multi_hset || intake.rewrite.has_set_expiry);
+    /* Silence says nothing: that everything must be rewritten least of all. */
+    for (int i = 0; i < 2; i++) {
+        struct play silent = {
+            .footer_most = 10, .known = "", .is_silent = true, .is_standard = i != 0};
+        assert_false(ask_played(&silent, &intake, &err));
+        assert_int_equal(err.code, SYN_CODE_DESTINATION_CONNECT);
+        assert_non_null(strstr(err.msg, "in time"));
+    }
+    /* INFO of the server behind a proxy passes for an original; what closes at RESTORE is none. */
+    struct play front = {.known = "HSET\nPEXPIRE\nSET", .unknown = NULL, .is_standard = true};
+    assert_true(ask_played(&front, &intake, &err));
+    assert_true(intake.is_asked);
+    expect_no_restore(&intake, "closes the connection");
     struct play loading = {.known = "", .unknown = "-LOADING Redis is loading\r\n"};
     assert_false(ask_played(&loading, &intake, &err));
     assert_int_equal(err.code, SYN_CODE_DESTINATION_STATE);

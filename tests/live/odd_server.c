@@ -231,10 +231,6 @@ struct odd_server *odd_server_start(const struct odd_server_script *script)
 void odd_server_stop(struct odd_server *server)
 {
     atomic_store_relaxed(&server->is_stopping, true);
-    for (uint32_t i = 0; i < ODD_SERVER_CONNECTIONS; i++) {
-        if (server->connections[i].fd != 0)
-            shutdown(server->connections[i].fd, SHUT_RDWR);
-    }
     pthread_join(server->thread, NULL);
     for (uint32_t i = 0; i < ODD_SERVER_CONNECTIONS; i++) {
         if (server->connections[i].fd != 0)
