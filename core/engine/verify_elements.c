@@ -55,6 +55,7 @@ reading_of(struct work *work, uint32_t index, const struct verify_side *side)
         .type = verdict->source_type,
         /* Asked for only where both know them: expired fields are then told apart by their time. */
         .with_field_ttl = verify->source.has_field_ttl && verify->destination.has_field_ttl,
+        .has_hidden = side->has_field_ttl,
         .with_counters = side->has_expiretime,
         .value_bytes = verdict->value_bytes,
         .visitor = rdb_digest_visitor(),

@@ -107,8 +107,9 @@ struct value_reading {
     const char *key;
     size_t key_size;
     enum value_type type; /* not VALUE_NONE, not VALUE_OTHER */
-    bool with_field_ttl;  /* the server has HPEXPIRETIME               */
-    bool with_counters;   /* the server has a stream's counters: 7.0   */
+    bool with_field_ttl;  /* asked for with HPEXPIRETIME, which the server has */
+    bool has_hidden;    /* fields that have expired count until they are removed, and are hidden */
+    bool with_counters; /* the server has a stream's counters: 7.0   */
     uint64_t value_bytes; /* as MEMORY USAGE told, 0 unknown: chooses the size of pieces */
     const struct rdb_visitor *visitor;
     void *arg;

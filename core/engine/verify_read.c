@@ -318,10 +318,9 @@ static bool scan_read(struct value_reading *reading, uint64_t length)
             return false;
         }
     } while (strcmp(cursor, "0") != 0 && !reading->is_unstable);
-    /* A table that shrank meanwhile gives elements twice. With field TTLs the length also counts
-     * fields whose time has come and which a scan does not show. */
-    reading->is_unstable |=
-        reading->type == VALUE_HASH && reading->with_field_ttl ? seen > length : seen != length;
+    /* A table that shrank meanwhile gives elements twice. */
+    bool may_hide = reading->type == VALUE_HASH && reading->has_hidden;
+    reading->is_unstable |= may_hide ? seen > length : seen != length;
     return true;
 }
 

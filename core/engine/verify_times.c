@@ -12,18 +12,18 @@
 
 #include "core/engine/verify_private.h"
 
-#define SLOTS_MIN 64u
-#define SLOTS_MAX (1u << 20) /* 16 MiB */
-#define SHARE_MAX (SLOTS_MAX / 2)
+#define CELLS_MIN 64u
+#define CELLS_MAX (1u << 20) /* 16 MiB */
+#define SHARE_MAX (CELLS_MAX / 2)
 
-struct slot {
+struct cell {
     uint64_t hash; /* 0: empty */
     int64_t at;    /* -1: has been looked up */
 };
 
 struct times {
-    struct slot *table;
-    uint64_t slot_count; /* a power of two */
+    struct cell *table;
+    uint64_t cell_count; /* a power of two */
     uint64_t share;
     uint64_t share_count;
     int64_t forget_ms;
@@ -33,14 +33,14 @@ struct times {
     bool is_different;
 };
 
-/* The field's slot, or the empty one where it belongs. */
-static struct slot *slot_of(struct times *times, uint64_t hash)
+/* The field's cell, or the empty one where it belongs. */
+static struct cell *cell_of(struct times *times, uint64_t hash)
 {
-    uint64_t mask = times->slot_count - 1;
+    uint64_t mask = times->cell_count - 1;
     for (uint64_t i = hash >> 1 & mask;; i = (i + 1) & mask) {
-        struct slot *slot = &times->table[i];
-        if (slot->hash == 0 || slot->hash == hash) {
-            return slot;
+        struct cell *cell = &times->table[i];
+        if (cell->hash == 0 || cell->hash == hash) {
+            return cell;
         }
     }
 }
@@ -67,13 +67,13 @@ static enum rdb_flow on_source(void *arg,
     uint64_t hash;
     (void)value;
     if (is_wanted(times, field, expire_ms, &hash)) {
-        struct slot *slot = slot_of(times, hash);
+        struct cell *cell = cell_of(times, hash);
         /* Twice the same field, or far more than were counted: no value that can be compared. */
-        if (slot->hash != 0 || times->filled >= times->slot_count - times->slot_count / 8) {
+        if (cell->hash != 0 || times->filled >= times->cell_count - times->cell_count / 8) {
             times->is_different = true;
             return RDB_GO;
         }
-        *slot = (struct slot){.hash = hash, .at = expire_ms};
+        *cell = (struct cell){.hash = hash, .at = expire_ms};
         times->filled++;
     }
     return RDB_GO;
@@ -88,13 +88,13 @@ static enum rdb_flow on_destination(void *arg,
     uint64_t hash;
     (void)value;
     if (is_wanted(times, field, expire_ms, &hash)) {
-        struct slot *slot = slot_of(times, hash);
-        int64_t apart = slot->at > expire_ms ? slot->at - expire_ms : expire_ms - slot->at;
-        if (slot->hash == 0 || slot->at < 0 || apart > times->tolerance_ms) {
+        struct cell *cell = cell_of(times, hash);
+        int64_t apart = cell->at > expire_ms ? cell->at - expire_ms : expire_ms - cell->at;
+        if (cell->hash == 0 || cell->at < 0 || apart > times->tolerance_ms) {
             times->is_different = true;
             return RDB_GO;
         }
-        slot->at = -1;
+        cell->at = -1;
         times->matched++;
     }
     return RDB_GO;
@@ -108,7 +108,7 @@ static bool share_compare(struct times *times,
     static const struct rdb_visitor of_source = {.hash = on_source};
     static const struct rdb_visitor of_destination = {.hash = on_destination};
     bool is_whole = true;
-    memset(times->table, 0, times->slot_count * sizeof(*times->table));
+    memset(times->table, 0, times->cell_count * sizeof(*times->table));
     times->filled = 0;
     times->matched = 0;
     if (!source->show(source->arg, &of_source, times, &is_whole, err)) {
@@ -134,12 +134,12 @@ bool times_compare(const struct times_feed *source,
         .share_count = count / SHARE_MAX + 1,
         .forget_ms = forget_ms > -1 ? forget_ms : -1, /* -1 of a field: it does not expire */
         .tolerance_ms = tolerance_ms,
-        .slot_count = SLOTS_MIN,
+        .cell_count = CELLS_MIN,
     };
-    while (times.slot_count < SLOTS_MAX && times.slot_count < 2 * count) {
-        times.slot_count *= 2;
+    while (times.cell_count < CELLS_MAX && times.cell_count < 2 * count) {
+        times.cell_count *= 2;
     }
-    times.table = mem_alloc(MEM_ENGINE, times.slot_count * sizeof(*times.table));
+    times.table = mem_alloc(MEM_ENGINE, times.cell_count * sizeof(*times.table));
     if (times.table == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for the expiry times of a hash");
     }
