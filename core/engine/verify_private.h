@@ -202,8 +202,8 @@ void verdict_compare_ttl(const struct verify *verify, struct verdict *verdict);
 void verdict_equal(const struct verify *verify, struct verdict *verdict, enum verdict_kind kind);
 /* Whether presence and types alone decide the verdict. */
 bool verdict_by_type(const struct verify *verify, struct verdict *verdict, int64_t now);
-void verdict_different(struct verdict *verdict, enum syn_difference_kind difference)
-    __attribute__((nonnull));
+/* A difference of this kind; the detail is the caller's to fill. */
+void verdict_different(struct verdict *verdict, enum syn_difference_kind difference);
 /* Both have values of one type and these are their contents. WORK_TIMES may remain. */
 void verdict_by_content(const struct verify *verify,
                         struct verdict *verdict,

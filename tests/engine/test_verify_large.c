@@ -6,20 +6,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include <cmocka.h>
 
 #include "tests/engine/verify_rig.h"
+#include "tests/support/memory.h"
 
 #define SERVER TEST_REQUIRED_VERSION
-
-static long peak_kib(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_maxrss;
-}
 
 /* What would be several times as much if values were assembled: a reply, its copy, both sides. */
 #define GROWTH_KIB_MAX (24L << 10)
@@ -46,7 +39,7 @@ static void test_dumped(void **state)
             test_command_ok(rig.clients[side], "EVAL %s 1 %s %s 150000", fill, types[i], types[i]);
         }
     }
-    long before = peak_kib();
+    long before = test_peak_kib();
     rig_run_ok();
     rig_expect_none();
     assert_int_equal(rig_result.keys_compared, 6);
@@ -64,7 +57,7 @@ static void test_dumped(void **state)
     rig_expect_seen("HSET", SYN_DIFFERENCE_VALUE, "other values of fields");
     rig_expect_seen("ZADD", SYN_DIFFERENCE_VALUE, "other scores");
     rig_expect_seen("XADD", SYN_DIFFERENCE_VALUE, "other entries");
-    long growth = peak_kib() - before;
+    long growth = test_peak_kib() - before;
     if (growth > GROWTH_KIB_MAX) {
         fail_msg("memory grew by %ld KiB", growth);
     }
@@ -92,7 +85,7 @@ static void check_huge(bool has_sizes)
             snprintf(endpoint->password, sizeof(endpoint->password), "pw");
         }
     }
-    long before = peak_kib();
+    long before = test_peak_kib();
     rig_run_ok();
     rig_expect_none();
     assert_int_equal(rig_result.keys_compared, 12);
@@ -104,7 +97,7 @@ static void check_huge(bool has_sizes)
     rig_expect_seen("huge", SYN_DIFFERENCE_VALUE, "at the destination; other bytes");
     rig_expect_seen("huge-ttl", SYN_DIFFERENCE_TTL, "never at the destination");
     rig_expect_seen("biglist", SYN_DIFFERENCE_VALUE, "other elements");
-    assert_true(peak_kib() - before < GROWTH_KIB_MAX);
+    assert_true(test_peak_kib() - before < GROWTH_KIB_MAX);
     rig_close(&rig);
 }
 
@@ -131,13 +124,13 @@ static void test_surprise(void **state)
     rig_both(&rig, "SET surprise x");
     test_command_ok(rig.clients[1], "SETRANGE surprise %d x", 80 << 20);
     test_command_ok(rig.clients[1], "SETRANGE extra %d x", 80 << 20);
-    long before = peak_kib();
+    long before = test_peak_kib();
     rig_run_ok();
     assert_int_equal(rig_seen.count, 2);
     rig_expect_seen(
         "surprise", SYN_DIFFERENCE_VALUE, "1 bytes at the source, 83886081 at the destination");
     rig_expect_seen("extra", SYN_DIFFERENCE_EXTRA, "string at the destination");
-    assert_true(peak_kib() - before < GROWTH_KIB_MAX);
+    assert_true(test_peak_kib() - before < GROWTH_KIB_MAX);
     rig_close(&rig);
 }
 

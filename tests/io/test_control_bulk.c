@@ -6,13 +6,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include <cmocka.h>
 
 #include "io/control.h"
 #include "tests/support/client.h"
 #include "tests/support/fake_peer.h"
+#include "tests/support/memory.h"
 #include "tests/support/servers.h"
 
 #define TIMEOUT_MS 5000
@@ -192,13 +192,6 @@ static void test_broken(void **state)
     }
 }
 
-static long peak_kib(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_maxrss;
-}
-
 /* A text much larger than what may be held, between others, from a real server. */
 static void test_large(void **state)
 {
@@ -214,7 +207,7 @@ static void test_large(void **state)
     struct syn_err err;
     assert_true(control_open(&control, &endpoint, SIDE_SOURCE, TIMEOUT_MS, &err));
     control_set_timeout(&control, 60000);
-    long before = peak_kib();
+    long before = test_peak_kib();
     const char *large[] = {"GET", "large"};
     const char *small[] = {"GET", "small"};
     for (int i = 0; i < 2; i++) {
@@ -229,7 +222,7 @@ static void test_large(void **state)
         assert_int_equal(taken.sum, 'x');
         expect_text(&control, "y", 1);
     }
-    assert_true(peak_kib() - before < 16 << 10);
+    assert_true(test_peak_kib() - before < 16 << 10);
     control_close(&control);
     test_server_kill(&server);
 }
