@@ -226,8 +226,7 @@ bool engine_positions_stream(struct syn_engine *engine, uint32_t i, struct syn_e
            sizeof(stream->owner_replid));
     if (i >= resume->stream_count || !resume->streams[i].is_resumed) {
         /* What an earlier run wrote of this stream goes first. */
-        stream->is_sweep_due = resume->stream_count > 0 &&
-                               (resume->streams[i].has_owner || resume->streams[i].has_position);
+        stream->is_sweep_due = i < resume->stream_count && resume->streams[i].was_begun;
         return true;
     }
     const struct resume_stream *place = &resume->streams[i];
@@ -270,7 +269,7 @@ void engine_positions_tell(struct syn_engine *engine)
                          (unsigned long long)(stream->offset_source > stream->offset
                                                   ? stream->offset_source - stream->offset
                                                   : 0));
-        } else if (stream->has_owner || stream->has_position) {
+        } else if (stream->was_begun) {
             engine_event(engine,
                          SYN_EVENT_INFO,
                          (int)i,

@@ -381,10 +381,8 @@ void resume_dirty_key(const char *key, char dirty[POSITION_NAME_MAX])
 
 /* ---- the end ---- */
 
-static bool forget_history(struct control *control,
-                           const char *key,
-                           const char *replid,
-                           struct syn_err *err)
+static bool
+forget_history(struct control *control, const char *key, const char *replid, struct syn_err *err)
 {
     static const char *const suffixes[] = {"", ":lane", ":owner"};
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -399,15 +397,15 @@ static bool forget_history(struct control *control,
     return true;
 }
 
-/* Every history that this run owns in one hash; under which ids a source went on only that tells. */
+/* Every history that this run owns in one hash; under which ids a source went on only that tells.
+ */
 static bool forget_lane(struct control *control,
                         const struct position_lane *lane,
                         const char *instance,
                         struct syn_err *err)
 {
     const char *argv[] = {"HGETALL", lane->key};
-    redisReply *reply =
-        control_call(control, 2, argv, (const size_t[]){7, strlen(lane->key)}, err);
+    redisReply *reply = control_call(control, 2, argv, (const size_t[]){7, strlen(lane->key)}, err);
     if (reply == NULL) {
         return false;
     }
@@ -434,8 +432,8 @@ bool resume_forget(const struct config *config,
     uint32_t lanes_each = plan->lane_count / destination->shard_count;
     bool is_done = resume_links_open(&links, config, destination, err);
     for (uint32_t i = 0; is_done && i < plan->lane_count; i++) {
-        is_done = forget_lane(
-            &links.controls[i / lanes_each], &plan->lanes[i], plan->instance, err);
+        is_done =
+            forget_lane(&links.controls[i / lanes_each], &plan->lanes[i], plan->instance, err);
     }
     resume_links_close(&links);
     return is_done;

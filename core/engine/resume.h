@@ -57,6 +57,7 @@ struct resume_stream {
     uint32_t db;
     uint64_t offset_source; /* of the source, read when nobody else wrote any more    */
     /* The caller's, after a refusal: no position beyond `acked` is believed. */
+    bool was_begun; /* an earlier run wrote something of it */
     bool has_acked;
     uint64_t acked;
     uint32_t acked_db;

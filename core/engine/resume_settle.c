@@ -556,6 +556,16 @@ stream_settle(struct settle *settle, uint32_t index, bool is_restart, struct syn
     return is_done && old_layout_remove(settle, index, err);
 }
 
+/* Before this run writes itself down. */
+static bool note_begun(struct resume *resume)
+{
+    for (uint32_t i = 0; i < resume->stream_count; i++) {
+        struct resume_stream *stream = &resume->streams[i];
+        stream->was_begun = stream->has_owner || stream->has_position;
+    }
+    return true;
+}
+
 bool resume_settle(struct resume *resume,
                    const struct config *config,
                    const struct topology *source,
@@ -575,7 +585,7 @@ bool resume_settle(struct resume *resume,
     /* Read twice: owners before they are fenced, positions after. */
     bool is_done = resume_links_open(&settle.links, config, destination, err) &&
                    resume_read(resume, source, destination, &settle.links, err) &&
-                   fence(&settle, previous, is_restart, err) &&
+                   note_begun(resume) && fence(&settle, previous, is_restart, err) &&
                    resume_read(resume, source, destination, &settle.links, err);
     for (uint32_t i = 0; is_done && i < source->shard_count; i++) {
         is_done = stream_settle(&settle, i, is_restart, err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/dataset.h"
 #include "tests/support/servers.h"
 
 #define DIFFERENCES_SHOWN 12
@@ -394,6 +395,8 @@ static void read_node(redisContext *redis, json_t *all)
         snprintf(cursor, sizeof(cursor), "%s", reply->element[0]->str);
         for (size_t i = 0; i < reply->element[1]->elements; i++) {
             const redisReply *key = reply->element[1]->element[i];
+            if (dataset_is_position(key->str, key->len))
+                continue;
             json_t *one = contents_read_key(redis, key->str, key->len);
             json_t *name = reply_bytes(key);
             if (one != NULL)

@@ -44,6 +44,8 @@ static void copy(const struct live_side *destination, const char *says)
                            "json",
                            "--memory",
                            "16m",
+                           "--positions",
+                           "off",
                            NULL};
     char *output, *errors;
     int status = test_cli_run(words, LIVE_WAIT_MS, &output, &errors);

@@ -7,6 +7,7 @@
 #define TEST_DATASET_H
 
 #include "tests/support/client.h"
+#include <string.h>
 
 /* Loads keys_per_type keys of each kind (about 25 kinds; every eighth of a collection is large);
  * functions on 7.0+; on a standalone server also databases 1, 5 and 15. Returns the number of keys
