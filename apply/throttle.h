@@ -44,11 +44,11 @@ throttle_rate(enum throttle_scope scope, enum throttle_phase phase, enum throttl
 
 /* Long enough that a thread which a busy machine lets wait does not lose what it could have sent,
  * short enough that a server does not feel it as a burst. */
-#define THROTTLE_BURST_MS 100
+#define THROTTLE_BURST_MS 200
 /* Of a rate: what a meter may use before it settles again. */
 #define THROTTLE_SHARE_MS 2
 /* Keeps all sums below 2^63 billionths. */
-#define THROTTLE_PER_S_MAX (UINT64_C(1) << 35)
+#define THROTTLE_PER_S_MAX (UINT64_C(1) << 34)
 
 struct throttle_rates {
     /* Per second, by throttle_rate(); 0: not limited. At most THROTTLE_PER_S_MAX. */

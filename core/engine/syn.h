@@ -152,7 +152,7 @@ enum syn_rate {
 };
 /* As its option is called, such as "live-ops"; "none" for SYN_RATE_COUNT. Static. */
 SYN_API const char *syn_rate_name(enum syn_rate rate);
-#define SYN_RATE_MAX ((uint64_t)1 << 35)
+#define SYN_RATE_MAX ((uint64_t)1 << 34)
 
 struct syn_rates {
     uint64_t per_s[SYN_RATE_COUNT]; /* 0: not limited; at most SYN_RATE_MAX */

@@ -62,7 +62,7 @@ static void write_keys(const struct live_side *side, const char *prefix, int cou
 static void assert_took(uint64_t begin_ms, uint64_t amount, uint64_t per_s)
 {
     uint64_t took_ms = clock_monotonic_ms() - begin_ms;
-    uint64_t least_ms = (amount - amount / 20) * 1000 / per_s - 120;
+    uint64_t least_ms = (amount - amount / 20) * 1000 / per_s - 220;
     if (took_ms < least_ms)
         fail_msg(
             "%llu ms instead of %llu", (unsigned long long)took_ms, (unsigned long long)least_ms);
