@@ -13,28 +13,51 @@
 
 #define ARGUMENTS_MAX 6
 
+enum need {
+    NEEDED,
+    NOT_NEEDED,           /* RESTORE: without it all values are rewritten (apply/intake.h) */
+    NEEDED_FOR_REWRITING, /* stands behind it in the table                                 */
+};
+
 struct probe {
+    enum need need;
     const char *name;                /* as in GRANT advice: "psync" */
     const char *categories;          /* of 6.0's ACL CAT */
     const char *argv[ARGUMENTS_MAX]; /* a form with the right number of arguments */
 };
 
 static const struct probe source_probes[] = {
-    {"psync", "@admin @slow @dangerous @all", {"PSYNC", "?", "-1"}},
-    {"replconf", "@admin @slow @dangerous @all", {"REPLCONF", "capa", "psync2"}},
+    {NEEDED, "psync", "@admin @slow @dangerous @all", {"PSYNC", "?", "-1"}},
+    {NEEDED, "replconf", "@admin @slow @dangerous @all", {"REPLCONF", "capa", "psync2"}},
 };
 
-/* Without RESTORE everything is rewritten as commands (apply/intake.h). */
 static const struct probe destination_probes[] = {
-    {"set", "@write @string @slow @all", {"SET", "syncline", "x"}},
-    {"del", "@keyspace @write @slow @all", {"DEL", "syncline"}},
-    {"pexpireat", "@keyspace @write @fast @all", {"PEXPIREAT", "syncline", "1"}},
-    {"hset", "@write @hash @fast @all", {"HSET", "syncline", "f", "v"}},
-    {"rpush", "@write @list @fast @all", {"RPUSH", "syncline", "v"}},
-    {"sadd", "@write @set @fast @all", {"SADD", "syncline", "v"}},
-    {"zadd", "@write @sortedset @fast @all", {"ZADD", "syncline", "1", "v"}},
-    {"xadd", "@write @stream @fast @all", {"XADD", "syncline", "1-1", "f", "v"}},
-    {"select", "@keyspace @fast @all @connection", {"SELECT", "0"}},
+    {NEEDED, "set", "@write @string @slow @all", {"SET", "syncline", "x"}},
+    {NEEDED, "del", "@keyspace @write @slow @all", {"DEL", "syncline"}},
+    {NEEDED, "pexpireat", "@keyspace @write @fast @all", {"PEXPIREAT", "syncline", "1"}},
+    {NEEDED, "hset", "@write @hash @fast @all", {"HSET", "syncline", "f", "v"}},
+    {NEEDED, "rpush", "@write @list @fast @all", {"RPUSH", "syncline", "v"}},
+    {NEEDED, "sadd", "@write @set @fast @all", {"SADD", "syncline", "v"}},
+    {NEEDED, "zadd", "@write @sortedset @fast @all", {"ZADD", "syncline", "1", "v"}},
+    {NEEDED, "xadd", "@write @stream @fast @all", {"XADD", "syncline", "1-1", "f", "v"}},
+    {NEEDED, "select", "@keyspace @fast @all @connection", {"SELECT", "0"}},
+    {NOT_NEEDED,
+     "restore",
+     "@keyspace @write @slow @dangerous @all",
+     {"RESTORE", "syncline", "0", "x", "REPLACE"}},
+    {NEEDED_FOR_REWRITING,
+     "setrange",
+     "@write @string @slow @all",
+     {"SETRANGE", "syncline", "0", "v"}},
+    {NEEDED_FOR_REWRITING, "xsetid", "@write @stream @fast @all", {"XSETID", "syncline", "1-1"}},
+    {NEEDED_FOR_REWRITING,
+     "xgroup",
+     "@write @stream @slow @all",
+     {"XGROUP", "CREATE", "syncline", "g", "0"}},
+    {NEEDED_FOR_REWRITING,
+     "xclaim",
+     "@write @stream @fast @all",
+     {"XCLAIM", "syncline", "g", "c", "0", "1-1"}},
 };
 
 static const struct probe publish_probes[] = {
@@ -194,8 +217,12 @@ static bool account_check(struct control *control,
     if (!has_dryrun && !rules_read(control, user, rules, sizeof(rules), err)) {
         return false;
     }
+    bool is_rewriting = false;
     for (size_t i = 0; i < probe_count; i++) {
         enum allowance allowance = NOT_TOLD;
+        if (probes[i].need == NEEDED_FOR_REWRITING && !is_rewriting) {
+            continue;
+        }
         if (has_dryrun) {
             if (!probe_dryrun(control, user, &probes[i], &allowance, err)) {
                 return false;
@@ -204,7 +231,9 @@ static bool account_check(struct control *control,
             bool ok = acl_rules_allow(rules, probes[i].name, probes[i].categories);
             allowance = ok ? ALLOWED : FORBIDDEN;
         }
-        if (allowance == FORBIDDEN) {
+        if (allowance == FORBIDDEN && probes[i].need == NOT_NEEDED) {
+            is_rewriting = true;
+        } else if (allowance == FORBIDDEN) {
             return forbidden(control, user, &probes[i], err);
         }
     }

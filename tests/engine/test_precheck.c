@@ -164,6 +164,8 @@ static void test_accounts(void **state)
     client = test_connect(destination.port);
     test_command_ok(client, "ACL SETUSER reader on >pw ~* +@all -@write");
     test_command_ok(client, "ACL SETUSER norestore on >pw ~* +@all -restore");
+    test_command_ok(client, "ACL SETUSER noclaim on >pw ~* +@all -xclaim");
+    test_command_ok(client, "ACL SETUSER neither on >pw ~* +@all -restore -xclaim");
     test_command_ok(client, "ACL SETUSER prefix on >pw ~app:* +@all");
     redisFree(client);
 
@@ -182,6 +184,11 @@ static void test_accounts(void **state)
     /* Without RESTORE values are written as commands. */
     login(&config.destination.hosts[0], "norestore", "pw");
     expect_success(true);
+    /* What only that takes is asked for only then. */
+    login(&config.destination.hosts[0], "noclaim", "pw");
+    expect_success(true);
+    login(&config.destination.hosts[0], "neither", "pw");
+    expect_failure(SYN_CODE_DESTINATION_AUTH, "lacks the permission for xclaim");
     /* Limited key names say nothing about the source's names. */
     login(&config.destination.hosts[0], "prefix", "pw");
     expect_success(true);
