@@ -30,23 +30,36 @@ enum op_kind {
     OP_EXEC,     /* an array with the reply of each queued operation                     */
 };
 
+/* What becomes of a live operation that found another state than at the source: divergence.h. In
+ * the order of --on-divergence's choices. A script that ends in an error may have done so at the
+ * source, and does not stop the task. */
+enum divergence_policy { DIVERGENCE_REFETCH, DIVERGENCE_COUNT, DIVERGENCE_STOP };
+
 /* What the lane noted about an answer that is no failure of the lane. */
 enum op_refusal {
     REFUSAL_NONE,
     REFUSAL_DATA,    /* RESTORE: the value cannot be loaded          */
     REFUSAL_VERSION, /* RESTORE: the RDB version or the CRC is wrong */
     REFUSAL_CLAIMS,  /* XCLAIM: key_count of its ids are not pending */
+    /* Live, divergence.h. */
+    REFUSAL_NO_EFFECT, /* it changed nothing, as it cannot have been at the source */
+    REFUSAL_STATE,     /* an error because of what is there                        */
+    REFUSAL_SCRIPT,    /* a script ended in an error of its own                    */
 };
 
 struct op {
-    uint64_t offset;    /* live: replication offset just after it; snapshot: payload position */
-    uint32_t pos;       /* its first byte in this batch; 0 when it began in an earlier one    */
-    uint32_t key_count; /* snapshot keys it writes; of a claim, its ids; 0 for live operations */
+    uint64_t offset; /* live: replication offset just after it; snapshot: payload position */
+    uint32_t pos;    /* its first byte in this batch; 0 when it began in an earlier one    */
+    union {
+        uint32_t key_count; /* snapshot keys it writes; of a claim, its ids */
+        uint32_t source_db; /* live, with an answer: where its keys are at the source */
+    };
     uint16_t stream;
     uint16_t slot; /* of its (first) key; SLOT_NONE when it has none or nobody routes by it */
     uint8_t kind;  /* enum op_kind                                                       */
     bool is_live;
     uint8_t refusal; /* enum op_refusal; W: lane */
+    uint8_t answer;  /* live: enum command_answer */
 };
 _Static_assert(sizeof(struct op) <= 24, "one record per operation: keep it small");
 

@@ -36,6 +36,16 @@ enum command_class {
     COMMAND_CLASS_COUNT,
 };
 
+/* What a command that was propagated cannot answer, where both sides are equal: a master sends only
+ * what had an effect there. */
+enum command_answer {
+    COMMAND_ANSWER_NONE,   /* no command of a source: also an error is not its keys' affair */
+    COMMAND_ANSWER_ANY,    /* an error of their state   */
+    COMMAND_ANSWER_NUMBER, /* 0, or a negative number   */
+    COMMAND_ANSWER_VALUE,  /* nil                       */
+    COMMAND_ANSWER_FULL,   /* nil, or an array of nothing */
+};
+
 /* How key positions are found; one or more per command. COMMAND INFO's key specs, Redis 7.0. */
 enum key_search { KEY_AT_INDEX, KEY_AFTER_KEYWORD };
 enum key_find { KEY_RANGE, KEY_COUNTED };
@@ -64,6 +74,7 @@ struct command_info {
         *name; /* upper case; "XGROUP CREATE" for a subcommand that has an entry of its own */
     uint8_t name_size;
     enum command_class class;
+    enum command_answer answer;
     int16_t arity;     /* negative: at least */
     bool is_write;     /* the servers' own flag */
     bool is_key_first; /* exactly one key, at argv[1]: the common case, no search needed */

@@ -72,6 +72,20 @@ static void decoder_drop_items(struct decoder *decoder)
     }
 }
 
+static bool decoder_repair(struct decoder *decoder, struct syn_err *err)
+{
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        struct stream *stream = decoder->streams[i];
+        if (stream->state == STREAM_LIVE && !stream_repair(stream, err)) {
+            return false;
+        }
+        if (!snapshot_settle(stream, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The end of a drain: all that was received is written; an unfinished item is dropped. */
 static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
 {
@@ -86,7 +100,16 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
         }
     }
     struct router *router = &decoder->router;
-    if ((router->positions != NULL && !router_mark_all(router)) || !router_drain(router)) {
+    do {
+        if (!router_drain(router)) {
+            return ERR(err, SYN_CODE_STOPPED, "stopped");
+        }
+        /* The last answers may tell of keys that are not as they should be. */
+        if (!decoder_repair(decoder, err)) {
+            return false;
+        }
+    } while (!router_is_idle(router));
+    if (router->positions != NULL && (!router_mark_all(router) || !router_drain(router))) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
     decoder_settle(decoder);

@@ -187,7 +187,7 @@ static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_
         return op->kind == OP_EXEC ? lane_group_end(lane, batch, op, reply, err)
                                    : lane_group_queued(lane, batch, op, reply, err);
     }
-    if (UNLIKELY(!lane_reply_fits(op, reply)) && !lane_sets_aside(batch, op, reply)) {
+    if (UNLIKELY(!lane_reply_fits(op, reply)) && !lane_sets_aside(lane, batch, op, reply)) {
         return lane_refused(lane, batch, op, reply, err);
     }
     if (op->kind == OP_MULTI) {
@@ -195,7 +195,7 @@ static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_
         return true;
     }
     counter_add(&lane->ops_acked, 1);
-    if (op->key_count > 0 && op->kind != OP_CLAIM) {
+    if (op->key_count > 0 && !op->is_live && op->kind != OP_CLAIM) {
         counter_add(&lane->keys_acked, op->key_count);
     }
     return true;

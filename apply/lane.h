@@ -41,6 +41,8 @@ struct lane_port {
 
 #define LANE_RECEIVE_BYTES 65536
 #define LANE_IOV_MAX 16
+/* Answers of one lane that tell of a divergence and are logged. */
+#define LANE_DIVERGENCES_LOGGED 10
 
 struct lane {
     uint16_t index;
@@ -59,6 +61,8 @@ struct lane {
     uint32_t port_next;          /* where the round over the ports goes on             */
     uint32_t db;                 /* selected on the connection after what was queued   */
     bool is_failed;
+    enum divergence_policy on_divergence; /* the caller's, after lane_init */
+    uint32_t divergences_logged;
     struct lane_group group;
     struct reply_scanner scanner;
     struct io_op send_op;

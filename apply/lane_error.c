@@ -140,7 +140,10 @@ static void reply_text(const struct reply *reply, char *out, size_t size)
     }
 }
 
-bool lane_script_error_fits(const struct reply *reply)
+/* Before 5.0 a script that wrote and then failed is in the stream as it is: replicas run it again,
+ * fail as the master did, and are equal. Whether an error is of that kind, and not because of the
+ * state of this server or the rights of this account. */
+static bool script_error_fits(const struct reply *reply)
 {
     /* Anywhere in the text: what redis.call raised is wrapped in other words by some versions. */
     static const char *const words[] = {"LOADING ",
@@ -174,8 +177,97 @@ static bool reply_begins(const struct reply *reply, const char *words)
     return reply->text_size >= size && memcmp(reply->text, words, size) == 0;
 }
 
-bool lane_sets_aside(struct batch *batch, struct op *op, const struct reply *reply)
+/* An error that a command gets because of what its keys hold, so that at the source they held
+ * something else. Others say that the command is not for this server, or that the server is in a
+ * state in which it takes none. */
+static bool is_of_keys(const struct reply *reply)
 {
+    static const char *const others[] = {"ERR unknown",
+                                         "ERR wrong number",
+                                         "ERR syntax",
+                                         "ERR DB index",
+                                         "ERR SELECT",
+                                         "ERR Protocol",
+                                         "ERR This instance",
+                                         "ERR This Redis",
+                                         "NOSCRIPT",
+                                         "CROSSSLOT",
+                                         "EXECABORT",
+                                         "DENIED"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (reply_begins(reply, others[i])) {
+            return false;
+        }
+    }
+    char text[REPLY_TEXT_MAX + 1];
+    reply_text(reply, text, sizeof(text));
+    return reply_code(text) == SYN_CODE_DESTINATION_REPLY;
+}
+
+static enum op_refusal
+live_refusal(const struct lane *lane, const struct op *op, const struct reply *reply)
+{
+    if (op->answer == COMMAND_ANSWER_NONE || !op->is_live || lane_reply_fits(op, reply)) {
+        return REFUSAL_NONE;
+    }
+    if (op->kind == OP_SCRIPT) {
+        return script_error_fits(reply) ? REFUSAL_SCRIPT : REFUSAL_NONE;
+    }
+    if (op->kind != OP_COMMAND || lane->on_divergence == DIVERGENCE_STOP) {
+        return REFUSAL_NONE;
+    }
+    if (reply->kind != REPLY_ERROR) {
+        return REFUSAL_NO_EFFECT;
+    }
+    return is_of_keys(reply) ? REFUSAL_STATE : REFUSAL_NONE;
+}
+
+/* The first ones are told; all are counted. */
+static void divergence_log(struct lane *lane,
+                           const struct batch *batch,
+                           const struct op *op,
+                           const struct reply *reply)
+{
+    if (lane->divergences_logged == LANE_DIVERGENCES_LOGGED) {
+        return;
+    }
+    lane->divergences_logged++;
+    struct syn_err err;
+    (void)lane_refused(lane, batch, op, reply, &err);
+    log_warning("%s; %s%s",
+                err.msg,
+                lane->on_divergence == DIVERGENCE_REFETCH ? "its keys are read again at the source"
+                                                          : "its keys stay as they are",
+                lane->divergences_logged == LANE_DIVERGENCES_LOGGED
+                    ? " (later ones are only counted)"
+                    : "");
+}
+
+bool lane_is_diverged(struct lane *lane,
+                      const struct batch *batch,
+                      const struct op *op,
+                      const struct reply *reply)
+{
+    if (live_refusal(lane, op, reply) == REFUSAL_NONE) {
+        return false;
+    }
+    divergence_log(lane, batch, op, reply);
+    return true;
+}
+
+bool lane_sets_aside(struct lane *lane,
+                     struct batch *batch,
+                     struct op *op,
+                     const struct reply *reply)
+{
+    if (lane_is_diverged(lane, batch, op, reply)) {
+        op->refusal = (uint8_t)live_refusal(lane, op, reply);
+        batch->refused_count++;
+        return true;
+    }
+    if (op->kind == OP_SCRIPT && script_error_fits(reply)) {
+        return true; /* one that cannot be compiled fails as its EVAL will */
+    }
     if (op->kind == OP_CLAIM && reply->kind == REPLY_ARRAY && reply->error_count == 0 &&
         reply->integer < (int64_t)op->key_count) {
         op->refusal = REFUSAL_CLAIMS;
@@ -199,6 +291,12 @@ bool lane_sets_aside(struct batch *batch, struct op *op, const struct reply *rep
     return true;
 }
 
+static void answer_text(const struct op *op, const struct reply *reply, char *out, size_t size)
+{
+    bool is_empty = op->is_live && !lane_answer_fits((enum command_answer)op->answer, reply);
+    snprintf(out, size, "%s", is_empty ? "it changed nothing" : "an answer of the wrong kind");
+}
+
 bool lane_refused(const struct lane *lane,
                   const struct batch *batch,
                   const struct op *op,
@@ -210,7 +308,7 @@ bool lane_refused(const struct lane *lane,
     reply_text(reply, answer, sizeof(answer));
     op_describe(batch, op, &text);
     if (reply->text_size == 0) {
-        snprintf(answer, sizeof(answer), "an answer of the wrong kind");
+        answer_text(op, reply, answer, sizeof(answer));
     }
     char slot[32] = "";
     if (op->slot != SLOT_NONE) {

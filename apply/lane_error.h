@@ -3,18 +3,33 @@
 #ifndef APPLY_LANE_ERROR_H
 #define APPLY_LANE_ERROR_H
 
+#include "apply/command_table.h"
 #include "apply/lane.h"
 
-/* Before 5.0 a script that wrote and then failed is in the stream as it is: replicas run it again,
- * fail as the master did, and are equal. Whether an error is of that kind, and not because of the
- * state of this server or the rights of this account. */
-bool lane_script_error_fits(const struct reply *reply);
+/* Whether a command that was propagated had an effect, as far as its answer tells. */
+static inline bool lane_answer_fits(enum command_answer answer, const struct reply *reply)
+{
+    switch (answer) {
+    case COMMAND_ANSWER_NONE:
+    case COMMAND_ANSWER_ANY:
+        return true;
+    case COMMAND_ANSWER_NUMBER:
+        return reply->kind != REPLY_INTEGER || reply->integer > 0;
+    case COMMAND_ANSWER_VALUE:
+        return reply->kind != REPLY_NIL;
+    case COMMAND_ANSWER_FULL:
+        return reply->kind != REPLY_NIL && (reply->kind != REPLY_ARRAY || reply->integer > 0);
+    }
+    return true;
+}
 
 /* Whether the reply is one that the operation may get when all is well. */
 static inline bool lane_reply_fits(const struct op *op, const struct reply *reply)
 {
     switch ((enum op_kind)op->kind) {
     case OP_COMMAND:
+        return reply->kind != REPLY_ERROR &&
+               lane_answer_fits((enum command_answer)op->answer, reply);
     case OP_RESTORE:
         return reply->kind != REPLY_ERROR;
     case OP_TOLERANT:
@@ -23,7 +38,7 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
         return reply->kind == REPLY_ARRAY && reply->error_count == 0 &&
                reply->integer == (int64_t)op->key_count;
     case OP_SCRIPT:
-        return reply->kind != REPLY_ERROR || lane_script_error_fits(reply);
+        return reply->kind != REPLY_ERROR;
     case OP_MULTI:
         return reply->kind == REPLY_STATUS;
     case OP_EXEC:
@@ -32,9 +47,18 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
     return false;
 }
 
-/* Whether an answer that does not fit only concerns this operation's value: noted for its decoder,
- * and the lane goes on. */
-bool lane_sets_aside(struct batch *batch, struct op *op, const struct reply *reply);
+/* Whether an answer that does not fit tells of another state of the operation's keys than at the
+ * source (divergence.h); logged then. */
+bool lane_is_diverged(struct lane *lane,
+                      const struct batch *batch,
+                      const struct op *op,
+                      const struct reply *reply);
+/* Whether an answer that does not fit only concerns this operation's value or keys: noted for its
+ * decoder, and the lane goes on. */
+bool lane_sets_aside(struct lane *lane,
+                     struct batch *batch,
+                     struct op *op,
+                     const struct reply *reply);
 
 /* Each fills err and returns false. */
 bool lane_refused(const struct lane *lane,

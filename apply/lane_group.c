@@ -33,7 +33,7 @@ bool lane_group_queued(struct lane *lane,
 }
 
 /* The operation of the next element, NULL when its batch is gone. */
-static const struct op *group_op(struct lane_group *group, struct batch **batch)
+static struct op *group_op(struct lane_group *group, struct batch **batch)
 {
     if (group->element < group->gone) {
         return NULL;
@@ -49,23 +49,29 @@ static const struct op *group_op(struct lane_group *group, struct batch **batch)
 
 bool lane_group_element(struct lane *lane, const struct reply *reply, struct syn_err *err)
 {
-    static const struct op unknown = {.slot = SLOT_NONE, .kind = OP_COMMAND, .is_live = true};
+    static const struct op unknown = {
+        .slot = SLOT_NONE, .kind = OP_COMMAND, .is_live = true, .answer = COMMAND_ANSWER_ANY};
     struct lane_group *group = &lane->group;
     struct batch *batch = NULL;
     if (UNLIKELY(!group->is_open || group->element == group->count)) {
         return lane_unexpected(lane, reply, err);
     }
-    const struct op *op = group_op(group, &batch);
+    struct op *op = group_op(group, &batch);
     group->element++;
-    if (UNLIKELY(!lane_reply_fits(op != NULL ? op : &unknown, reply))) {
-        return lane_refused(lane, batch, op != NULL ? op : &unknown, reply, err);
+    if (UNLIKELY(op == NULL)) {
+        group->gone_refused = group->gone_refused || lane_is_diverged(lane, NULL, &unknown, reply);
+        return lane_reply_fits(&unknown, reply) || group->gone_refused ||
+               lane_refused(lane, NULL, &unknown, reply, err);
+    }
+    if (UNLIKELY(!lane_reply_fits(op, reply)) && !lane_sets_aside(lane, batch, op, reply)) {
+        return lane_refused(lane, batch, op, reply, err);
     }
     return true;
 }
 
 bool lane_group_end(struct lane *lane,
-                    const struct batch *batch,
-                    const struct op *op,
+                    struct batch *batch,
+                    struct op *op,
                     const struct reply *reply,
                     struct syn_err *err)
 {
@@ -76,6 +82,10 @@ bool lane_group_end(struct lane *lane,
     }
     ASSERT(group->element == group->count);
     counter_add(&lane->ops_acked, group->count);
+    if (UNLIKELY(group->gone_refused)) {
+        op->refusal = REFUSAL_STATE;
+        batch->refused_count++;
+    }
     group->is_open = false;
     return true;
 }

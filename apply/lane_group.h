@@ -8,9 +8,10 @@
  *
  * A group larger than a batch continues in the next ones, and batches go back to their decoder
  * before EXEC is answered: otherwise one command of any size could need every batch there is. The
- * elements of those are checked by the common rule, without a record to explain a bad one.
+ * elements of those are checked by the common rule, without a record to explain a bad one; one that
+ * is an error because of what a key holds is noted at EXEC (REFUSAL_STATE), for the whole group.
  *
- * Invariant: a batch with EXEC's record goes back only when every element was right.
+ * Invariant: a batch with EXEC's record goes back only when every element was right, or noted.
  */
 #ifndef APPLY_LANE_GROUP_H
 #define APPLY_LANE_GROUP_H
@@ -22,9 +23,10 @@ struct lane;
 
 struct lane_group {
     bool is_open;
-    uint32_t count;   /* operations queued                                      */
-    uint32_t gone;    /* of these, the first ones, whose batches have gone back */
-    uint32_t element; /* EXEC's elements so far                                 */
+    uint32_t count;    /* operations queued                                      */
+    uint32_t gone;     /* of these, the first ones, whose batches have gone back */
+    uint32_t element;  /* EXEC's elements so far                                 */
+    bool gone_refused; /* an element of those that are gone was an error of its keys */
     struct batch
         *batch;  /* of the next operation whose element is to come; NULL: none is here yet */
     uint32_t op; /* its index there                                        */
@@ -43,8 +45,8 @@ MUST_CHECK bool
 lane_group_element(struct lane *lane, const struct reply *reply, struct syn_err *err);
 /* The answer to EXEC itself. */
 MUST_CHECK bool lane_group_end(struct lane *lane,
-                               const struct batch *batch,
-                               const struct op *op,
+                               struct batch *batch,
+                               struct op *op,
                                const struct reply *reply,
                                struct syn_err *err);
 /* A batch is about to go back. */

@@ -7,6 +7,7 @@
  * effect on data is dropped and counted. What cannot be applied stops the task with command, slots
  * and offset; nothing is skipped in silence.
  */
+#include "apply/divergence.h"
 #include "apply/recovery.h"
 #include "apply/stream_private.h"
 
@@ -62,6 +63,28 @@ bool live_forward(struct stream *stream,
     }
     router_unit_done(router, lane, op);
     router_unit_end(router, lane);
+    return true;
+}
+
+bool live_forward_whole(struct stream *stream,
+                        uint32_t lane,
+                        uint32_t db,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command,
+                        uint16_t slot,
+                        struct syn_err *err)
+{
+    struct op op = live_op_of(stream, info, slot);
+    if (info->class == COMMAND_EVAL) {
+        op.kind = OP_SCRIPT;
+    }
+    if (!live_forward(stream, lane, db, bytes, command->size, op, err)) {
+        return false;
+    }
+    if (UNLIKELY(command->size > stream->router->batch_bytes)) {
+        divergence_remember(stream, lane, info, bytes, command);
+    }
     return true;
 }
 
@@ -186,6 +209,7 @@ static bool apply_split(struct stream *stream,
 /* Several lanes to one standalone server: everything before is answered, it runs alone, then the
  * rest goes on. */
 static bool apply_alone(struct stream *stream,
+                        const struct command_info *info,
                         const uint8_t *bytes,
                         const struct resp_command *command,
                         uint32_t lane,
@@ -193,7 +217,7 @@ static bool apply_alone(struct stream *stream,
                         struct syn_err *err)
 {
     if (!router_drain(stream->router) ||
-        !live_forward(stream, lane, db, bytes, command->size, live_op(stream, SLOT_NONE), err)) {
+        !live_forward_whole(stream, lane, db, info, bytes, command, SLOT_NONE, err)) {
         return stopped(err);
     }
     return router_drain(stream->router) || stopped(err);
@@ -201,6 +225,7 @@ static bool apply_alone(struct stream *stream,
 
 /* What it touches is not known, so nothing may run beside it; a cluster would not know where. */
 static bool apply_keyless(struct stream *stream,
+                          const struct command_info *info,
                           const uint8_t *bytes,
                           const struct resp_command *command,
                           uint32_t db,
@@ -214,7 +239,7 @@ static bool apply_keyless(struct stream *stream,
                    "is not known; stop the use of this command, or use a standalone destination",
                    live_where(stream, bytes, command, where));
     }
-    return apply_alone(stream, bytes, command, 0, db, err);
+    return apply_alone(stream, info, bytes, command, 0, db, err);
 }
 
 /* SORT with BY or GET of a pattern reads keys that it does not name, on whatever lane they are. A
@@ -255,18 +280,17 @@ static bool apply_keys(struct stream *stream,
         return false;
     }
     if (UNLIKELY(stream->keys.count == 0 && stream->task->route->lane_count > 1)) {
-        return apply_keyless(stream, bytes, command, db, err);
+        return apply_keyless(stream, info, bytes, command, db, err);
     }
     bool is_alone = live_reads_unnamed(stream, info, bytes, command);
     if (LIKELY(place_is_whole(stream, &place) && !is_alone)) {
-        return live_forward(
-            stream, place.lane, db, bytes, command->size, live_op(stream, place.slot), err);
+        return live_forward_whole(stream, place.lane, db, info, bytes, command, place.slot, err);
     }
     if (info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_SPLIT_KEYS) {
         return apply_split(stream, info, bytes, command, db, err);
     }
     if (!stream->task->route->is_cluster) {
-        return apply_alone(stream, bytes, command, place.lane, db, err);
+        return apply_alone(stream, info, bytes, command, place.lane, db, err);
     }
     return refuse_slots(stream, bytes, command, &place, err);
 }
@@ -332,7 +356,8 @@ static bool apply_trim(struct stream *stream,
         !live_put_trim(stream, lane, bytes, command, found)) {
         return stopped(err);
     }
-    router_unit_done(router, lane, live_op(stream, slot));
+    router_unit_done(router, lane, live_op_of(stream, info, slot));
+    divergence_remember(stream, lane, info, bytes, command);
     router_unit_end(router, lane);
     return true;
 }
@@ -447,6 +472,7 @@ bool live_apply(struct stream *stream,
                 struct syn_err *err)
 {
     uint32_t db;
+    stream->command_db = source_db;
     if (!live_db(stream, info, bytes, command, source_db, &db, err)) {
         return false;
     }
@@ -468,13 +494,8 @@ bool live_apply(struct stream *stream,
     case COMMAND_WRITE:
         if (LIKELY(info->is_key_first && command->argc >= 2)) {
             uint16_t slot = key_slot(stream, bytes, command, 1);
-            return live_forward(stream,
-                                route_lane(stream->task->route, slot),
-                                db,
-                                bytes,
-                                command->size,
-                                live_op(stream, slot),
-                                err);
+            uint32_t lane = route_lane(stream->task->route, slot);
+            return live_forward_whole(stream, lane, db, info, bytes, command, slot, err);
         }
         return apply_keys(stream, info, bytes, command, db, err);
     case COMMAND_SPLIT_PAIRS:

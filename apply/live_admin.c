@@ -447,10 +447,9 @@ static bool admin_eval(struct stream *stream,
     const struct route *route = stream->task->route;
     uint32_t db = task_db(stream->task, source_db);
     bool has_keys = stream->keys.count > 0;
-    struct op op = live_op(stream, has_keys && place.is_one_slot ? place.slot : SLOT_NONE);
-    op.kind = OP_SCRIPT;
+    uint16_t slot = has_keys && place.is_one_slot ? place.slot : SLOT_NONE;
     if (route->is_cluster ? has_keys && place.is_one_slot : place.is_one_lane && has_keys) {
-        return live_forward(stream, place.lane, db, bytes, command->size, op, err);
+        return live_forward_whole(stream, place.lane, db, info, bytes, command, slot, err);
     }
     if (route->is_cluster) {
         return refuse(
@@ -463,7 +462,7 @@ static bool admin_eval(struct stream *stream,
             err);
     }
     if (!router_drain(stream->router) ||
-        !live_forward(stream, 0, db, bytes, command->size, op, err)) {
+        !live_forward_whole(stream, 0, db, info, bytes, command, slot, err)) {
         return stopped(err);
     }
     return router_drain(stream->router) || stopped(err);

@@ -85,6 +85,9 @@ MUST_CHECK bool recovery_dirty(struct stream *stream,
                                const struct slice *name,
                                struct syn_err *err);
 
+/* The repair is given up, for the stream needs a new full copy: fills err, returns false. */
+bool recovery_refuse(struct stream *stream, const char *reason, struct syn_err *err);
+
 /* The stream begins anew, or its databases are emptied: no key is dirty any more. */
 MUST_CHECK bool recovery_forget_names(struct stream *stream);
 

@@ -31,7 +31,5 @@ recovery_find(const struct recovery *recovery, uint64_t db, const void *name, si
 MUST_CHECK bool
 recovery_name(struct stream *stream, const struct dirty_key *key, const char *command);
 void recovery_clear_keys(struct recovery *recovery);
-/* The repair is given up: fills err, returns false. */
-bool recovery_refuse(struct stream *stream, const char *reason, struct syn_err *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "apply/divergence.h"
 #include "apply/lane_error.h"
 #include "apply/stream_private.h"
 
@@ -297,11 +298,50 @@ static void refused_claims(const struct refused *refused)
     stream_lose(stream, loss);
 }
 
+static void keys_unknown(struct task *task, const struct lane *lane, const struct op *op)
+{
+    struct syn_err err;
+    ERR(&err,
+        SYN_CODE_DESTINATION_REPLY,
+        "destination %s refused a command (stream %u, offset %llu) whose keys are not known any "
+        "more; see the log for its answer, and start again with --restart",
+        lane->endpoint_text,
+        op->stream,
+        (unsigned long long)op->offset);
+    failure_raise(task->failure, &err);
+}
+
+/* A live operation, which found another state than at the source. */
+static void refused_live(const struct refused *refused)
+{
+    struct stream *stream = refused->stream;
+    if (!divergence_note(stream, refused->batch, refused->op, refused->bytes, refused->size)) {
+        keys_unknown(stream->task, router_lane(stream->router, refused->lane), refused->op);
+    }
+}
+
+/* The same inside a group of several batches, one of whose streams remembers its keys. */
+static void
+refused_group(struct router *router, uint32_t lane, const struct batch *batch, const struct op *op)
+{
+    bool is_found = false;
+    for (struct stream *stream = router->streams; stream != NULL; stream = stream->router_next) {
+        is_found = divergence_note_group(stream, batch) || is_found;
+    }
+    if (!is_found) {
+        keys_unknown(router->streams->task, router_lane(router, lane), op);
+    }
+}
+
 void refusals_take(struct router *router, uint32_t lane, const struct batch *batch)
 {
     for (uint32_t i = 0; i < batch->op_count; i++) {
         const struct op *op = &batch->ops[i];
         if (op->refusal == REFUSAL_NONE) {
+            continue;
+        }
+        if (op->kind == OP_EXEC) {
+            refused_group(router, lane, batch, op);
             continue;
         }
         struct refused refused = {.batch = batch, .lane = lane, .stream = router->streams};
@@ -310,10 +350,21 @@ void refusals_take(struct router *router, uint32_t lane, const struct batch *bat
             ASSERT(refused.stream != NULL);
         }
         refused_fill(&refused, i);
-        if (op->refusal == REFUSAL_CLAIMS) {
+        switch ((enum op_refusal)op->refusal) {
+        case REFUSAL_NONE:
+            break;
+        case REFUSAL_CLAIMS:
             refused_claims(&refused);
-        } else {
+            break;
+        case REFUSAL_DATA:
+        case REFUSAL_VERSION:
             refused_restore(&refused);
+            break;
+        case REFUSAL_NO_EFFECT:
+        case REFUSAL_STATE:
+        case REFUSAL_SCRIPT:
+            refused_live(&refused);
+            break;
         }
     }
 }

@@ -1,5 +1,6 @@
 /*
- * Refusals: snapshot operations that the destination answered without doing them.
+ * Refusals: snapshot operations that the destination answered without doing them. (Live ones are
+ * noted in the same way, and are the matter of divergence.h.)
  *
  * The lane notes them in their records (op.refusal) and goes on, for what is refused is this value
  * and nothing else. When the batch comes back its decoder still has the bytes, and the stream that

@@ -105,7 +105,8 @@ struct router {
     uint64_t wait_ns;          /* time spent waiting for batches    */
     /* Positions; plan NULL: none are written. */
     const struct position_plan *positions;
-    struct position_stream *stream_positions; /* by stream index; those of other decoders stay off        */
+    struct position_stream
+        *stream_positions; /* by stream index; those of other decoders stay off        */
     uint32_t stream_count;
     uint64_t *marked;     /* by lane and stream: no position up to this offset is written     */
     uint32_t tail_bytes;  /* kept free in every batch for the end of a group                  */
@@ -121,6 +122,18 @@ struct router {
 static inline uint64_t router_batch_seq(const struct router *router, uint32_t lane)
 {
     return router->writers[lane].batch->seq;
+}
+/* The same of an open unit; 0: its next byte opens one. */
+static inline uint64_t router_unit_seq(const struct router *router, uint32_t lane)
+{
+    const struct batch *batch = router->writers[lane].batch;
+    return batch == NULL ? 0 : batch->seq;
+}
+/* Whether that operation lies in it with all its bytes. */
+static inline bool router_is_whole(const struct router *router, uint32_t lane)
+{
+    const struct batch *batch = router->writers[lane].batch;
+    return batch->ops[batch->op_count - 1].pos >= BATCH_PREFIX;
 }
 static inline const struct lane *router_lane(const struct router *router, uint32_t lane)
 {

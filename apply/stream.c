@@ -1,3 +1,4 @@
+#include "apply/divergence.h"
 #include "apply/recovery.h"
 #include "apply/snapshot_mend.h"
 #include "apply/snapshot_reform.h"
@@ -44,6 +45,7 @@ void stream_deinit(struct stream *stream)
     rewriter_free(stream->rewriter);
     reformer_free(stream->reformer);
     refusals_drop(stream);
+    divergence_forget(stream);
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);
@@ -106,6 +108,7 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
     refusals_drop(stream);
+    divergence_forget(stream);
     atomic_store_release(&stream->sweep_wanted, true);
     stream_set_state(stream, STREAM_HELD);
     waker_wake(stream->task->control);
@@ -335,6 +338,14 @@ static enum step stream_take(struct stream *stream, struct syn_err *err)
     }
 }
 
+bool stream_repair(struct stream *stream, struct syn_err *err)
+{
+    if (UNLIKELY(stream->divergences != NULL) && !divergence_step(stream, err)) {
+        return false;
+    }
+    return LIKELY(stream->recovery == NULL) || recovery_step(stream, err);
+}
+
 bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
 {
     stream->is_throttled = false;
@@ -365,7 +376,7 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     if (is_live && stream->is_position_due && !stream_position_begin(stream, err)) {
         return false;
     }
-    if (is_live && stream->recovery != NULL && !recovery_step(stream, err)) {
+    if (is_live && !stream_repair(stream, err)) {
         return false;
     }
     router_stream(stream->router, stream->index, is_live);

@@ -58,6 +58,7 @@ struct task {
     struct heartbeat_names heartbeat; /* keys that are nobody's data */
     bool only_snapshot; /* the live stream is not decoded                               */
     enum corrupt_policy on_corrupt;
+    enum divergence_policy on_divergence;
     bool clears_first; /* a DEL goes before each RESTORE: a refused one must leave no older value */
     struct loss_sink losses;
     struct intake intake; /* what the destination takes, with policy and limits of rewriting  */
@@ -184,6 +185,7 @@ struct stream {
     uint64_t payload_pos; /* snapshot bytes consumed        */
     uint64_t offset;      /* live: after the last byte taken */
     uint64_t source_db;   /* selected in the stream         */
+    uint64_t command_db;  /* of the command being written, which may be one of a transaction */
     bool is_valkey;       /* the snapshot's magic           */
     uint64_t crc;         /* of the snapshot so far                */
     bool is_crc_done;     /* it covers everything that it should   */
@@ -209,12 +211,13 @@ struct stream {
     struct stream *router_next; /* another that writes to the same router */
     struct refusal *refusals;   /* to be mended, oldest first             */
     struct parcel *parcels;
-    uint64_t claims_offset;   /* of the value whose claims fell short last */
-    uint64_t restore_seq;     /* the batch of the last RESTORE           */
-    uint32_t restore_refused; /* types whose RDB version was refused: a bit each */
+    struct divergences *divergences;  /* NULL: none were noticed */
+    uint64_t claims_offset;           /* of the value whose claims fell short last */
+    uint64_t restore_seq;             /* the batch of the last RESTORE           */
+    uint32_t restore_refused;         /* types whose RDB version was refused: a bit each */
     uint64_t scripts[STREAM_SCRIPTS]; /* those that every shard was given; 0: a free place */
     uint32_t script_count;
-    uint32_t snapshot_db;     /* destination database of the snapshot's present one, or DB_NONE */
+    uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
 
     struct stream_place places[STREAM_PLACES];
     uint32_t place_head;
@@ -244,6 +247,10 @@ struct stream {
                                   again contains */
     _Atomic uint64_t keys_refetched; /* read again at the source                         */
     _Atomic uint64_t values_corrupt;
+    _Atomic uint64_t diverged_no_effect; /* commands that changed nothing here: divergence.h */
+    _Atomic uint64_t diverged_error;     /* …that failed because of what their keys hold     */
+    _Atomic uint64_t diverged_script;    /* scripts that ended in an error                   */
+    _Atomic uint64_t diverged_unknown;   /* of all these, those whose keys are not known     */
     _Atomic uint64_t offset_decoded;
     _Atomic uint32_t
         snapshots_applied; /* release: number of the session whose snapshot is applied whole */
@@ -272,6 +279,8 @@ MUST_CHECK bool stream_resume(struct stream *stream,
 
 /* Takes what the feed has, at most about a chunk. *did: something was taken. False: err. */
 MUST_CHECK bool stream_step(struct stream *stream, bool *did, struct syn_err *err);
+/* Between two commands: keys of which it is known by now that they are not as they should be. */
+MUST_CHECK bool stream_repair(struct stream *stream, struct syn_err *err);
 /* Moves offset_applied after the router collected. */
 void stream_advance(struct stream *stream);
 /* By whose rates it goes now. */

@@ -120,6 +120,17 @@ static inline struct op live_op(const struct stream *stream, uint16_t slot)
                        .is_live = true};
 }
 
+/* An operation that is a whole command of the source: its answer tells whether it found what it
+ * found there. */
+static inline struct op
+live_op_of(const struct stream *stream, const struct command_info *info, uint16_t slot)
+{
+    struct op op = live_op(stream, slot);
+    op.answer = (uint8_t)info->answer;
+    op.source_db = (uint32_t)stream->command_db;
+    return op;
+}
+
 /* What a command is: by the table, or by what the destination said of it before; NULL: not known.
  */
 const struct command_info *
@@ -160,6 +171,15 @@ MUST_CHECK bool live_forward(struct stream *stream,
                              size_t size,
                              struct op op,
                              struct syn_err *err);
+/* The same of a command as it came. */
+MUST_CHECK bool live_forward_whole(struct stream *stream,
+                                   uint32_t lane,
+                                   uint32_t db,
+                                   const struct command_info *info,
+                                   const uint8_t *bytes,
+                                   const struct resp_command *command,
+                                   uint16_t slot,
+                                   struct syn_err *err);
 /* "source HOST, offset N, command NAME (hash …)" for errors about the stream. */
 const char *live_where(const struct stream *stream,
                        const uint8_t *bytes,

@@ -11,6 +11,7 @@
  * to 6.0 and from 7.2; one command alone in MULTI, to 6.2.
  */
 #include "apply/recovery.h"
+#include "apply/divergence.h"
 #include "apply/stream_private.h"
 
 #include <string.h>
@@ -282,17 +283,22 @@ static bool unit_kept(struct stream *stream,
                       const struct resp_command *command)
 {
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
+    struct router *router = stream->router;
     uint32_t limit = info->class == COMMAND_TRIM ? live_trim_limit(bytes, command) : 0;
-    if (limit == 0) {
-        enum op_kind kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
-        return unit_command(stream, place->lane, bytes, kept->size, place->slot, kind);
-    }
-    struct op op = live_op(stream, place->slot);
-    if (!router_unit_op(stream->router, place->lane) ||
-        !live_put_trim(stream, place->lane, bytes, command, limit)) {
+    stream->command_db = kept->db;
+    struct op op = live_op_of(stream, info, place->slot);
+    op.kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
+    if (!router_unit_op(router, place->lane) ||
+        (limit == 0 ? !router_put(router, place->lane, bytes, kept->size)
+                    : !live_put_trim(stream, place->lane, bytes, command, limit))) {
         return false;
     }
-    router_unit_done(stream->router, place->lane, op);
+    router_unit_done(router, place->lane, op);
+    struct syn_err ignored;
+    if (UNLIKELY(!router_is_whole(router, place->lane)) && op.answer != COMMAND_ANSWER_NONE &&
+        live_keys(stream, info, bytes, command, &ignored)) {
+        divergence_remember(stream, place->lane, info, bytes, command);
+    }
     return true;
 }
 
@@ -322,6 +328,25 @@ static bool queue_begin(struct stream *stream, const struct transaction_place *p
                                                       OP_MULTI));
 }
 
+/* Its first batches may be gone when its commands are answered. */
+static void transaction_remember(struct stream *stream, const struct transaction_place *place)
+{
+    const struct transaction *transaction = &stream->transaction;
+    for (uint32_t i = 0; i < transaction->command_count; i++) {
+        const struct transaction_command *kept = &transaction->commands[i];
+        const uint8_t *bytes = transaction->bytes + kept->pos;
+        struct resp_command command;
+        const struct command_info *info = kept_again(stream, kept, &command);
+        struct syn_err ignored;
+        uint32_t db;
+        stream->command_db = kept->db;
+        if (is_queued(stream, kept, info, &db) &&
+            live_keys(stream, info, bytes, &command, &ignored) && stream->keys.count > 0) {
+            divergence_remember_in(stream, place->lane, info, bytes, &command);
+        }
+    }
+}
+
 /* As one unit; where batches are groups already, without MULTI and EXEC of its own. */
 static bool transaction_queue(struct stream *stream, const struct transaction_place *place)
 {
@@ -329,6 +354,7 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
     struct router *router = stream->router;
     uint32_t lane = place->lane;
     bool is_begun = false;
+    uint64_t first_seq = 0;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
         struct resp_command command;
@@ -338,8 +364,11 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
             counter_add(&stream->dropped, 1);
             continue;
         }
-        if (!is_begun && !queue_begin(stream, place, db)) {
-            return false;
+        if (!is_begun) {
+            if (!queue_begin(stream, place, db)) {
+                return false;
+            }
+            first_seq = router_unit_seq(router, lane);
         }
         is_begun = true;
         struct op select = live_op(stream, SLOT_NONE);
@@ -352,6 +381,9 @@ static bool transaction_queue(struct stream *stream, const struct transaction_pl
     if (!router_has_groups(router) &&
         !unit_command(stream, lane, ROUTER_EXEC, sizeof(ROUTER_EXEC) - 1, place->slot, OP_EXEC)) {
         return false;
+    }
+    if (UNLIKELY(router_unit_seq(router, lane) != first_seq)) {
+        transaction_remember(stream, place);
     }
     router_unit_end(router, lane);
     return true;

@@ -7,6 +7,7 @@
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 
+#include "apply/batch.h"
 #include "apply/heartbeat.h"
 #include "apply/loss.h"
 #include "core/engine/syn.h"
@@ -43,6 +44,7 @@ struct config {
     enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
     enum corrupt_policy on_corrupt;
     char losses_path[CONFIG_PATH_MAX]; /* "": losses are not recorded */
+    enum divergence_policy on_divergence;
     bool skips_unknown; /* commands that the destination does not know are left out */
     bool publishes;     /* messages are forwarded */
     bool prefer_replica;

@@ -72,6 +72,10 @@ struct carried {
     uint64_t transactions_split;
     uint64_t left_out;
     uint64_t keys_refetched;
+    uint64_t diverged_no_effect;
+    uint64_t diverged_error;
+    uint64_t diverged_script;
+    uint64_t diverged_unknown;
     uint64_t bytes_received;
     uint64_t bytes_sent;
     uint64_t operations;

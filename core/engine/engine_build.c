@@ -175,6 +175,7 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->publishes = config->publishes;
     task->spublishes = config->publishes && topology_has_spublish(&engine->destination);
     task->skips_unknown = config->skips_unknown;
+    task->on_divergence = config->on_divergence;
     task->stream_count = engine->stream_count;
     task->source_is_cluster = engine->source.is_cluster;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
@@ -252,6 +253,7 @@ static bool build_lane(struct syn_engine *engine,
                              ring_entries,
                              err);
     control_close(&control);
+    engine->lanes[i].on_divergence = engine->config.on_divergence;
     return is_made;
 }
 

@@ -48,6 +48,10 @@ void engine_carry(struct syn_engine *engine)
         carried->transactions_split += atomic_load_relaxed(&stream->transactions_split);
         carried->left_out += atomic_load_relaxed(&stream->left_out);
         carried->keys_refetched += atomic_load_relaxed(&stream->keys_refetched);
+        carried->diverged_no_effect += atomic_load_relaxed(&stream->diverged_no_effect);
+        carried->diverged_error += atomic_load_relaxed(&stream->diverged_error);
+        carried->diverged_script += atomic_load_relaxed(&stream->diverged_script);
+        carried->diverged_unknown += atomic_load_relaxed(&stream->diverged_unknown);
         carried->bytes_received += atomic_load_relaxed(&engine->feeds[i].bytes_received);
     }
     for (uint32_t i = 0; engine->lanes != NULL && i < engine->lane_count; i++) {
@@ -128,10 +132,8 @@ static bool put_up(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     engine->destination_was_empty = was_empty;
-    if (!intake_ask(&engine->intake,
-                    &engine->destination,
-                    (int)engine->config.connect_timeout_ms,
-                    err) ||
+    if (!intake_ask(
+            &engine->intake, &engine->destination, (int)engine->config.connect_timeout_ms, err) ||
         !engine_build(engine, err) || !engine_start_threads(engine, err)) {
         return false;
     }

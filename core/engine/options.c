@@ -143,6 +143,16 @@ static const struct syn_option table[] = {
                                    "destination does not know: stop, or leave it out.",
                            .choices = "stop|skip",
                            .kind = SYN_OPTION_CHOICE},
+    [OPTION_ON_DIVERGENCE] = {.name = "on-divergence",
+                              .env = "SYNCLINE_ON_DIVERGENCE",
+                              .value_name = "refetch|count|stop",
+                              .default_text = "refetch",
+                              .help = "What to do when a live command finds another state at the "
+                                      "destination than at the source (it fails there, or changes "
+                                      "nothing): read its keys again at the source, only count "
+                                      "it, or stop.",
+                              .choices = "refetch|count|stop",
+                              .kind = SYN_OPTION_CHOICE},
     [OPTION_PUBLISH] = {.name = "publish",
                         .env = "SYNCLINE_PUBLISH",
                         .value_name = "drop|forward",

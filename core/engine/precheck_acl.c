@@ -61,7 +61,7 @@ static const struct probe destination_probes[] = {
 };
 
 static const struct probe publish_probes[] = {
-    {"publish", "@pubsub @fast @all", {"PUBLISH", "syncline", "x"}},
+    {NEEDED, "publish", "@pubsub @fast @all", {"PUBLISH", "syncline", "x"}},
 };
 
 enum allowance { ALLOWED, FORBIDDEN, NOT_TOLD };

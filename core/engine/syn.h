@@ -200,7 +200,13 @@ struct syn_status {
     uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
     uint64_t commands_left_out;  /* after an interruption: they were at the destination already */
     uint64_t keys_refetched; /* …keys read again at the source, their state being uncertain  */
-    uint32_t restarts;       /* the pipeline was put up again after the destination failed  */
+    /* Live commands that found another state at the destination than at the source; their keys are
+     * read again there. */
+    uint64_t diverged_no_effect; /* they changed nothing                                   */
+    uint64_t diverged_error;     /* they failed, because of what their keys hold           */
+    uint64_t diverged_script;    /* scripts that ended in an error                         */
+    uint64_t diverged_unknown;   /* of all these, those whose keys are not known           */
+    uint32_t restarts;           /* the pipeline was put up again after the destination failed  */
     uint64_t lag_bytes;
     int64_t lag_ms;           /* the largest of the streams; -1: not known              */
     int64_t latency_ms;       /* the same                                               */

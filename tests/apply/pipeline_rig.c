@@ -338,7 +338,7 @@ peer_command(struct peer *peer, const uint8_t *bytes, const struct resp_command 
     } else if (arg_is(bytes, command, 0, "XCLAIM")) {
         peer_claim(peer, bytes, command);
     } else {
-        static const char *const answers[] = {"+OK\r\n", ":1\r\n", "$3\r\na\r\n\r\n", "$-1\r\n"};
+        static const char *const answers[] = {"+OK\r\n", ":1\r\n", "$3\r\na\r\n\r\n", "$0\r\n\r\n"};
         const char *answer = answers[peer->command_count % 4];
         peer_answer(peer, answer, strlen(answer));
     }

@@ -368,10 +368,7 @@ static void test_exec_error(void **state)
 {
     (void)state;
     struct rig *rig = rig_new(&(struct rig_options){0});
-    rig_script(
-        rig,
-        0,
-        (struct peer_script){.fail_in_exec = 2, .fail_text = "WRONGTYPE Operation against a key"});
+    rig_script(rig, 0, (struct peer_script){.fail_in_exec = 2, .fail_text = "ERR syntax error"});
     rig_live(rig, 0, 500);
     rig_command(rig, 0, "MULTI");
     rig_command(rig, 0, "SET secretkey 1");
@@ -380,7 +377,7 @@ static void test_exec_error(void **state)
     const struct syn_err *err = rig_failure(rig);
     assert_int_equal(err->code, SYN_CODE_DESTINATION_REPLY);
     assert_non_null(strstr(err->msg, "refused INCR"));
-    assert_non_null(strstr(err->msg, "WRONGTYPE"));
+    assert_non_null(strstr(err->msg, "ERR syntax error"));
     assert_non_null(strstr(err->msg, "offset 593"));
     assert_null(strstr(err->msg, "secretkey"));
     rig_free(rig);
@@ -399,9 +396,9 @@ static void test_exec_script_error(void **state)
     } cases[] = {
         {2, "ERR user_script:1: boom script: on @user_script:1.", true},
         {2, "WRONGTYPE Operation against a key", true},
-        {1, "WRONGTYPE Operation against a key", false},
+        {1, "ERR syntax error", false},
         {2, "OOM command not allowed when used memory > 'maxmemory'.", false},
-        {3, "ERR user_script:1: boom", false},
+        {3, "ERR wrong number of arguments", false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct rig *rig = rig_new(&(struct rig_options){0});
@@ -412,7 +409,7 @@ static void test_exec_script_error(void **state)
         rig_live(rig, 0, 500);
         rig_command(rig, 0, "MULTI");
         rig_command(rig, 0, "SET a 1");
-        rig_command(rig, 0, "EVAL script 1 a");
+        rig_command(rig, 0, "EVAL script 0");
         rig_command(rig, 0, "SET b 1");
         rig_command(rig, 0, "EXEC");
         if (cases[i].is_fine) {
@@ -420,7 +417,8 @@ static void test_exec_script_error(void **state)
             rig_expect(
                 rig,
                 0,
-                "0 SCRIPT LOAD script\n0 MULTI\n0 SET a 1\n0 EVAL script 1 a\n0 SET b 1\n0 EXEC\n");
+                "0 SCRIPT LOAD script\n0 MULTI\n0 SET a 1\n0 EVAL script 0\n0 SET b 1\n0 EXEC\n");
+            assert_int_equal(atomic_load_relaxed(&rig->sources[0].stream.diverged_script), 1);
         } else {
             assert_non_null(strstr(rig_failure(rig)->msg, "refused"));
         }

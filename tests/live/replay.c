@@ -45,6 +45,8 @@ static int run(const struct replay *replay,
                           &from,
                           to,
                           "--once",
+                          "--on-divergence", /* nothing can be read again at the fake */
+                          "count",
                           options[0],
                           options[1],
                           options[2],

@@ -250,7 +250,7 @@ static void test_failure_event(void **state)
     (void)state;
     struct seen seen = {.texts_bad = 0};
     struct syn_err err;
-    struct syn_engine *engine = open_engine("");
+    struct syn_engine *engine = open_engine("on_divergence: stop\n");
     syn_engine_on_event(engine, on_event, &seen);
     assert_true(syn_engine_start(engine, &err));
     wait_phase(engine, SYN_PHASE_LIVE);

@@ -37,7 +37,8 @@ static const struct command table[] = {
                 "Exit status 0: equal, 6: different.",
      .options_without =
          "once snapshot-only on-nonempty on-unsupported on-corrupt losses restart positions "
-         "on-unknown publish heartbeat io readers decoders lanes silence-timeout retry-connection "
+         "on-unknown on-divergence publish heartbeat io readers decoders lanes silence-timeout "
+         "retry-connection "
          "retry-other drain-timeout prefer-replica snapshot-ops snapshot-bytes live-ops live-bytes "
          "shard-snapshot-ops shard-snapshot-bytes shard-live-ops shard-live-bytes",
      .run = cli_verify},

@@ -135,6 +135,10 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "values_skipped", status->values_skipped);
     event_set_number(out, "commands_left_out", status->commands_left_out);
     event_set_number(out, "keys_refetched", status->keys_refetched);
+    event_set_number(out, "diverged_no_effect", status->diverged_no_effect);
+    event_set_number(out, "diverged_error", status->diverged_error);
+    event_set_number(out, "diverged_script", status->diverged_script);
+    event_set_number(out, "diverged_unknown", status->diverged_unknown);
     event_set_number(out, "restarts", status->restarts);
     event_set_number(out, "values_corrupt", status->values_corrupt);
     set_lag(out, status->lag_bytes, status->lag_ms);
@@ -272,8 +276,20 @@ void report_table(const struct phase_times *times,
     }
     if (status->keys_refetched > 0) {
         text_add(out,
-                 "; %llu keys were read again at the source after an interruption",
+                 "; %llu keys were read again at the source",
                  (unsigned long long)status->keys_refetched);
+    }
+    uint64_t diverged =
+        status->diverged_no_effect + status->diverged_error + status->diverged_script;
+    if (diverged > 0) {
+        text_add(out,
+                 "; %llu commands found another state at the destination than at the source",
+                 (unsigned long long)diverged);
+        if (status->diverged_unknown > 0) {
+            text_add(out,
+                     " (the keys of %llu are not known: run verify)",
+                     (unsigned long long)status->diverged_unknown);
+        }
     }
     if (status->values_corrupt > 0) {
         text_add(out,

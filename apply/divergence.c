@@ -1,0 +1,266 @@
+#include "apply/divergence.h"
+
+#include <string.h>
+
+#include "apply/recovery.h"
+#include "apply/stream_private.h"
+
+/* Keys of one operation, or one key of those that wait. */
+struct names {
+    struct names *next;
+    uint64_t seq; /* of the batch with the operation's record */
+    uint64_t db;  /* of the source */
+    size_t size;
+    uint8_t bytes[]; /* each as its size, 4 bytes, and its name */
+};
+
+struct divergences {
+    struct names *waiting; /* to be made dirty */
+    struct names **waiting_end;
+    struct names *remembered; /* of operations on their way, oldest first */
+    uint32_t waiting_count;
+    bool is_overrun; /* some could not be kept */
+    struct resp_cutter cutter;
+    struct key_list keys;
+};
+
+static void names_free(struct names **list)
+{
+    while (*list != NULL) {
+        struct names *names = *list;
+        *list = names->next;
+        mem_free(MEM_APPLY, names);
+    }
+}
+
+static struct divergences *divergences_of(struct stream *stream)
+{
+    if (stream->divergences != NULL) {
+        return stream->divergences;
+    }
+    struct syn_err err;
+    struct divergences *divergences = mem_calloc(MEM_APPLY, sizeof(*divergences));
+    if (divergences == NULL) {
+        return NULL;
+    }
+    divergences->waiting_end = &divergences->waiting;
+    stream->divergences = divergences;
+    if (!resp_cutter_init(&divergences->cutter,
+                          stream->cutter.argc_max,
+                          stream->cutter.command_bytes_max,
+                          &err) ||
+        !key_list_init(&divergences->keys, &err)) {
+        divergence_forget(stream);
+    }
+    return stream->divergences;
+}
+
+void divergence_forget(struct stream *stream)
+{
+    struct divergences *divergences = stream->divergences;
+    if (divergences != NULL) {
+        names_free(&divergences->waiting);
+        names_free(&divergences->remembered);
+        resp_cutter_deinit(&divergences->cutter);
+        key_list_deinit(&divergences->keys);
+        mem_free(MEM_APPLY, divergences);
+        stream->divergences = NULL;
+    }
+}
+
+/* ---- names ---- */
+
+static struct names *
+names_of(const struct key_list *keys, const uint8_t *bytes, const struct resp_command *command)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < keys->count; i++) {
+        size += sizeof(uint32_t) + command->argv[keys->positions[i]].size;
+    }
+    struct names *names = mem_alloc(MEM_APPLY, sizeof(*names) + size);
+    if (names == NULL) {
+        return NULL;
+    }
+    *names = (struct names){.size = size};
+    uint8_t *out = names->bytes;
+    for (uint32_t i = 0; i < keys->count; i++) {
+        const struct resp_arg *arg = &command->argv[keys->positions[i]];
+        memcpy(out, &arg->size, sizeof(arg->size));
+        memcpy(out + sizeof(arg->size), bytes + arg->pos, arg->size);
+        out += sizeof(arg->size) + arg->size;
+    }
+    return names;
+}
+
+void divergence_remember(struct stream *stream,
+                         uint32_t lane,
+                         const struct command_info *info,
+                         const uint8_t *bytes,
+                         const struct resp_command *command)
+{
+    if (!router_is_whole(stream->router, lane)) { /* else its bytes come back with its record */
+        divergence_remember_in(stream, lane, info, bytes, command);
+    }
+}
+
+void divergence_remember_in(struct stream *stream,
+                            uint32_t lane,
+                            const struct command_info *info,
+                            const uint8_t *bytes,
+                            const struct resp_command *command)
+{
+    struct divergences *divergences = divergences_of(stream);
+    uint32_t first = 1;
+    const struct key_list first_key = {.count = 1, .positions = &first};
+    struct names *names =
+        divergences == NULL
+            ? NULL
+            : names_of(info->is_key_first ? &first_key : &stream->keys, bytes, command);
+    if (names == NULL) {
+        return; /* divergence_note does not find it */
+    }
+    names->seq = router_batch_seq(stream->router, lane);
+    names->db = stream->command_db;
+    struct names **at = &divergences->remembered;
+    while (*at != NULL && (*at)->seq < stream->router->frontier) {
+        struct names *gone = *at;
+        *at = gone->next;
+        mem_free(MEM_APPLY, gone);
+    }
+    while (*at != NULL) { /* one for a batch, or those of one group */
+        at = &(*at)->next;
+    }
+    *at = names;
+}
+
+static struct names *remembered_take(struct divergences *divergences, uint64_t seq)
+{
+    struct names **at = &divergences->remembered;
+    while (*at != NULL && (*at)->seq != seq) {
+        at = &(*at)->next;
+    }
+    struct names *names = *at;
+    if (names != NULL) {
+        *at = names->next;
+        names->next = NULL;
+    }
+    return names;
+}
+
+/* The keys of a command that lies in its batch. */
+static struct names *names_read(struct divergences *divergences, const uint8_t *bytes, size_t size)
+{
+    struct resp_command command;
+    struct syn_err err;
+    size_t wanted;
+    resp_cutter_reset(&divergences->cutter);
+    if (resp_cut(&divergences->cutter, bytes, size, &wanted, &command, &err) != RESP_READY) {
+        return NULL;
+    }
+    const struct command_info *info =
+        command_find(bytes + command.argv[0].pos, command.argv[0].size);
+    if (info == NULL || info->spec_count == COMMAND_KEYS_ASKED ||
+        !command_keys(info, bytes, &command, &divergences->keys, &err)) {
+        return NULL;
+    }
+    return names_of(&divergences->keys, bytes, &command);
+}
+
+/* ---- operations ---- */
+
+static _Atomic uint64_t *counter_of(struct stream *stream, uint8_t refusal)
+{
+    switch ((enum op_refusal)refusal) {
+    case REFUSAL_NO_EFFECT:
+        return &stream->diverged_no_effect;
+    case REFUSAL_STATE:
+        return &stream->diverged_error;
+    default:
+        return &stream->diverged_script;
+    }
+}
+
+static void names_wait(struct divergences *divergences, struct names *names)
+{
+    if (divergences->waiting_count == RECOVERY_KEYS_MAX) {
+        divergences->is_overrun = true;
+        mem_free(MEM_APPLY, names);
+        return;
+    }
+    *divergences->waiting_end = names;
+    divergences->waiting_end = &names->next;
+    divergences->waiting_count++;
+}
+
+bool divergence_note(struct stream *stream,
+                     const struct batch *batch,
+                     const struct op *op,
+                     const uint8_t *bytes,
+                     size_t size)
+{
+    counter_add(counter_of(stream, op->refusal), 1);
+    if (stream->task->on_divergence != DIVERGENCE_REFETCH) {
+        return true;
+    }
+    struct divergences *divergences = divergences_of(stream);
+    struct names *names = divergences == NULL ? NULL
+                          : bytes != NULL     ? names_read(divergences, bytes, size)
+                                              : remembered_take(divergences, batch->seq);
+    if (names == NULL) {
+        counter_add(&stream->diverged_unknown, 1);
+        return op->refusal != REFUSAL_STATE;
+    }
+    names->db = op->source_db;
+    names_wait(divergences, names);
+    return true;
+}
+
+bool divergence_note_group(struct stream *stream, const struct batch *batch)
+{
+    struct divergences *divergences = stream->divergences;
+    bool is_found = stream->task->on_divergence != DIVERGENCE_REFETCH;
+    struct names *names;
+    while (divergences != NULL && (names = remembered_take(divergences, batch->seq)) != NULL) {
+        names_wait(divergences, names);
+        is_found = true;
+    }
+    if (is_found) {
+        counter_add(&stream->diverged_error, 1);
+    }
+    return is_found;
+}
+
+static bool names_make_dirty(struct stream *stream, const struct names *names, struct syn_err *err)
+{
+    const uint8_t *at = names->bytes;
+    const uint8_t *end = at + names->size;
+    while (at < end) {
+        uint32_t size;
+        memcpy(&size, at, sizeof(size));
+        struct slice name = {at + sizeof(size), size};
+        if (!recovery_dirty(stream, names->db, &name, err)) {
+            return false;
+        }
+        at += sizeof(size) + size;
+    }
+    return true;
+}
+
+bool divergence_step(struct stream *stream, struct syn_err *err)
+{
+    struct divergences *divergences = stream->divergences;
+    if (divergences->is_overrun) {
+        return recovery_refuse(stream, "too many keys are not as they are at the source", err);
+    }
+    while (divergences->waiting != NULL) {
+        struct names *names = divergences->waiting;
+        if (!names_make_dirty(stream, names, err)) {
+            return false;
+        }
+        divergences->waiting = names->next;
+        divergences->waiting_count--;
+        mem_free(MEM_APPLY, names);
+    }
+    divergences->waiting_end = &divergences->waiting;
+    return true;
+}

@@ -1,0 +1,71 @@
+/*
+ * Divergence: live operations whose answers say that the two sides had parted before.
+ *
+ * A master propagates only what had an effect there. So a command that has none here (EXPIRE of no
+ * key, SADD of a member that is there), or that fails because of what its keys hold (WRONGTYPE, no
+ * such key, an index out of range), found another state than at the source; so did a script that
+ * ends in an error, unless it did so at the source as well (sent as it is, before 5.0). The lane
+ * notes it in the operation's record (op.refusal) and goes on; the decoder, which gets the batch
+ * back with its bytes, makes the keys dirty: they are read again at the source and replaced
+ * (recovery.h). A command is not sent again: its effect is part of what is read. With
+ * --on-divergence count they are left as they are, with stop the lane fails.
+ *
+ * What can be seen without any divergence is left out of it by the command table (DEL of a key that
+ * expired here first), or costs a reading that changes nothing.
+ *
+ * Invariants:
+ * 1. Nothing is written while batches are collected: keys are kept until the stream stands between
+ *    two commands.
+ * 2. A task that ends in order has repaired what it noticed before its last position.
+ * What was noticed, and not yet named in the dirty set, is not known to a run after kill -9.
+ *
+ * Threads:   the stream's decoder.
+ * Limits:    RECOVERY_KEYS_MAX keys wait at a time; with more the stream needs a new full copy.
+ * Errors:    an operation whose keys are not known any more (it began in a batch that is gone, and
+ *            there was no memory to note them) is a failure if it was refused, and else only
+ *            counted.
+ */
+#ifndef APPLY_DIVERGENCE_H
+#define APPLY_DIVERGENCE_H
+
+#include "apply/command_table.h"
+#include "apply/refusal.h"
+
+struct divergences;
+
+/* A group that ended in this batch, and had operations in batches that are gone, one of which was
+ * refused: every key that was remembered with it is taken for its. False: there is none. */
+MUST_CHECK bool divergence_note_group(struct stream *stream, const struct batch *batch);
+
+/* An operation of a batch that came back with REFUSAL_NO_EFFECT, _STATE or _SCRIPT. `bytes`: from
+ * its first byte to the batch's end, NULL when it began in an earlier one. False: its keys are not
+ * known, and it was refused. */
+MUST_CHECK bool divergence_note(struct stream *stream,
+                                const struct batch *batch,
+                                const struct op *op,
+                                const uint8_t *bytes,
+                                size_t size);
+
+/* The operation just written to the lane may have begun in an earlier batch: then its keys, which
+ * are stream->keys, or the first argument of one with is_key_first, are remembered until it is
+ * answered. */
+void divergence_remember(struct stream *stream,
+                         uint32_t lane,
+                         const struct command_info *info,
+                         const uint8_t *bytes,
+                         const struct resp_command *command);
+
+/* The same whether or not it did, for the group that ends in the open batch. */
+void divergence_remember_in(struct stream *stream,
+                            uint32_t lane,
+                            const struct command_info *info,
+                            const uint8_t *bytes,
+                            const struct resp_command *command);
+
+/* Between two commands of a live stream: makes the keys dirty. */
+MUST_CHECK bool divergence_step(struct stream *stream, struct syn_err *err);
+
+/* The stream begins anew, or ends. */
+void divergence_forget(struct stream *stream);
+
+#endif
