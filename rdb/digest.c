@@ -117,18 +117,42 @@ static enum rdb_flow on_zset(void *arg, const struct rdb_element *member, double
     return RDB_GO;
 }
 
+static XXH128_hash_t hash_entry(struct rdb_stream_id id, uint64_t pairs)
+{
+    uint64_t words[] = {id.ms, id.seq, pairs};
+    return hash_words(words, 3, SALT_ENTRY);
+}
+
+static XXH128_hash_t hash_entry_pair(XXH128_hash_t entry,
+                                     const struct rdb_element *field,
+                                     const struct rdb_element *value)
+{
+    XXH128_hash_t pair = hash_join(hash_element(field), hash_element(value), 0, SALT_PAIR);
+    return hash_join(entry, pair, 0, SALT_CHAIN);
+}
+
 static enum rdb_flow on_entry(void *arg, const struct rdb_stream_entry *entry)
 {
-    uint64_t words[] = {entry->id.ms, entry->id.seq, entry->field_count};
-    XXH128_hash_t hash = hash_words(words, 3, SALT_ENTRY);
+    XXH128_hash_t hash = hash_entry(entry->id, entry->field_count);
     struct rdb_element field;
     struct rdb_element value;
     while (rdb_stream_field_next(entry->fields, &field, &value)) {
-        XXH128_hash_t pair = hash_join(hash_element(&field), hash_element(&value), 0, SALT_PAIR);
-        hash = hash_join(hash, pair, 0, SALT_CHAIN);
+        hash = hash_entry_pair(hash, &field, &value);
     }
     chain(arg, hash);
     return RDB_GO;
+}
+
+void rdb_digest_stream_entry(struct rdb_digest *digest,
+                             struct rdb_stream_id id,
+                             const struct rdb_element *elements,
+                             uint64_t pairs)
+{
+    XXH128_hash_t hash = hash_entry(id, pairs);
+    for (uint64_t i = 0; i < pairs; i++) {
+        hash = hash_entry_pair(hash, &elements[2 * i], &elements[2 * i + 1]);
+    }
+    chain(digest, hash);
 }
 
 static enum rdb_flow on_meta(void *arg, const struct rdb_stream_meta *meta)

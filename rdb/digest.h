@@ -40,6 +40,12 @@ void rdb_digest_free(struct rdb_digest *digest);
 void rdb_digest_begin(struct rdb_digest *digest);
 /* Give this visitor to a decoder, with the digest as its arg. */
 const struct rdb_visitor *rdb_digest_visitor(void);
+/* The visitor's stream_entry for an entry that no decoder gives: `pairs` times a field and its
+ * value. */
+void rdb_digest_stream_entry(struct rdb_digest *digest,
+                             struct rdb_stream_id id,
+                             const struct rdb_element *elements,
+                             uint64_t pairs);
 /* After the value is complete. */
 struct rdb_digest_value rdb_digest_end(struct rdb_digest *digest);
 
