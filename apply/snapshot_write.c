@@ -277,16 +277,30 @@ bool stream_broadcast(struct stream *stream,
     return true;
 }
 
-bool snapshot_write_function(struct stream *stream, const struct slice *code, struct syn_err *err)
+/* A destination before 7.0. The source may be able to do without; a file is as it is. */
+static bool function_refused(struct stream *stream, struct syn_err *err)
 {
-    if (!stream->task->has_functions) {
+    char text[ENDPOINT_TEXT_MAX];
+    endpoint_text(&stream->feed->options.endpoint, text);
+    if (stream->task->rewrite.policy == REWRITE_STOP) {
         return ERR(
             err,
             SYN_CODE_UNSUPPORTED,
             "source %s has function libraries, which the destination's version does not know "
-            "(they came with 7.0); delete them at the source (FUNCTION FLUSH) or choose a "
-            "newer destination",
-            endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}));
+            "(they came with 7.0); delete them at the source (FUNCTION FLUSH), choose a newer "
+            "destination, or leave them out with --on-unsupported degrade or skip",
+            text);
+    }
+    counter_add(&stream->values_skipped, 1);
+    log_warning("source %s: a function library is left out: the destination does not know them",
+                text);
+    return true;
+}
+
+bool snapshot_write_function(struct stream *stream, const struct slice *code, struct syn_err *err)
+{
+    if (!stream->task->has_functions) {
+        return function_refused(stream, err);
     }
     const struct slice args[] = {SLICE("FUNCTION"), SLICE("LOAD"), SLICE("REPLACE"), *code};
     struct op op = snapshot_op(stream, 0);
