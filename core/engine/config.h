@@ -32,8 +32,24 @@ struct config_side {
     uint32_t host_count;
 };
 
+/* RDB files as the source, one stream each: paths as the system takes them; "-" is standard input.
+ * What they need of room is bounded by that of the option's text. */
+#define CONFIG_PATH_MAX 4096
+#define CONFIG_FILES_BYTES (65536 + CONFIG_HOSTS_MAX)
+struct config_files {
+    uint32_t count;
+    uint32_t starts[CONFIG_HOSTS_MAX]; /* in `text` */
+    char text[CONFIG_FILES_BYTES];
+};
+
+static inline const char *config_file(const struct config_files *files, uint32_t i)
+{
+    return files->text + files->starts[i];
+}
+
 struct config {
     struct config_side source;
+    struct config_files files; /* instead of source.hosts; the mode is then SYNC_SNAPSHOT_ONLY */
     struct config_side destination;
     enum sync_mode mode;
     enum nonempty_policy on_nonempty;

@@ -24,6 +24,9 @@ static enum syn_wait wait_of(const struct syn_engine *engine, uint32_t i)
     if (atomic_load_relaxed(&engine->task.paused)) {
         return SYN_WAIT_PAUSED;
     }
+    if (engine_has_files(engine) && state != FEED_SNAPSHOT) {
+        return SYN_WAIT_NONE; /* it opens, or has all there is */
+    }
     if (state == FEED_CONNECTING || state == FEED_HANDSHAKE) {
         return SYN_WAIT_RECONNECT;
     }
@@ -41,9 +44,11 @@ stream_status(struct syn_engine *engine, uint32_t i, uint64_t now_ms, struct syn
     const struct watch *watch = &engine->watches[i];
     endpoint_text(&feed->options.endpoint, out->source);
     out->phase = engine_stream_phase(engine, i);
+    out->is_file = engine_has_files(engine);
     out->wait = wait_of(engine, i);
     out->snapshot_keys = atomic_load_relaxed(&stream->keys_read);
-    out->snapshot_keys_total = watch->keys_total;
+    uint64_t announced = atomic_load_relaxed(&stream->keys_announced);
+    out->snapshot_keys_total = announced > watch->keys_total ? announced : watch->keys_total;
     out->snapshot_bytes = atomic_load_relaxed(&stream->snapshot_bytes);
     out->snapshot_bytes_total = atomic_load_relaxed(&feed->payload_bytes);
     out->commands = atomic_load_relaxed(&stream->commands);

@@ -16,8 +16,9 @@
  * available, else left to the handshake); the account may write at the destination (as far as ACL
  * DRYRUN tells); no server is on both sides (run_id, replid of a replica of it); the destination is
  * empty, or on_nonempty is overwrite; every selected source database fits (cluster: db 0 only;
- * standalone: `databases`, when CONFIG GET is allowed). On success the caller owns both topologies.
- */
+ * standalone: `databases`, when CONFIG GET is allowed). Files as source are looked at instead of
+ * asked (file_check.h). On success the caller owns both topologies; that of files points into
+ * `config`. */
 MUST_CHECK bool precheck_run(const struct config *config,
                              struct topology *source,
                              struct topology *destination,
