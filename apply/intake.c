@@ -65,6 +65,22 @@ void intake_of_version(struct intake *intake, const struct server *server)
     }
 }
 
+uint8_t
+intake_stream_form(const struct intake *intake, bool is_valkey_rdb, uint8_t type, uint32_t refused)
+{
+    static const uint8_t forms[] = {RDB_TYPE_STREAM_LISTPACKS_2, RDB_TYPE_STREAM_LISTPACKS};
+    if (rdb_type_kind(type, is_valkey_rdb) != RDB_KIND_STREAM) {
+        return RDB_TYPE_STRING;
+    }
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (forms[i] < type && (refused >> forms[i] & 1) == 0 &&
+            intake->restore_version[is_valkey_rdb][forms[i]] != 0) {
+            return forms[i];
+        }
+    }
+    return RDB_TYPE_STRING;
+}
+
 /* ---- several shards ---- */
 
 void intake_forget_restore(struct intake *intake)
@@ -178,7 +194,8 @@ static void line_add_rewritten(struct line *line, const struct intake *intake)
         bool is_valkey_rdb = i % 2 != 0;
         bool is_same_type = is_valkey_rdb && type < RDB_TYPE_HASH_METADATA_PRE_GA;
         if (is_same_type || !is_worth_naming(type, is_valkey_rdb) ||
-            intake->restore_version[is_valkey_rdb][type] != 0) {
+            intake->restore_version[is_valkey_rdb][type] != 0 ||
+            intake_stream_form(intake, is_valkey_rdb, type, 0) != RDB_TYPE_STRING) {
             continue;
         }
         line_add(line, between);

@@ -47,6 +47,11 @@ struct intake {
     char refusal[96];                 /* without RESTORE: why, for people                 */
 };
 
+/* The latest earlier form of a stream of this type that the destination loads, of the types that
+ * are not in `refused` (bits); RDB_TYPE_STRING: none, or the type is no stream. */
+uint8_t
+intake_stream_form(const struct intake *intake, bool is_valkey_rdb, uint8_t type, uint32_t refused);
+
 /* What an original server of this version takes. */
 void intake_of_version(struct intake *intake, const struct server *server);
 

@@ -37,6 +37,7 @@ void snapshot_begin(struct stream *stream)
     stream->claims_offset = 0;
     snapshot_reform_source(stream, LISTPACK_UNKNOWN);
     atomic_store_relaxed(&stream->keys_read, 0);
+    atomic_store_relaxed(&stream->keys_announced, 0);
     atomic_store_relaxed(&stream->snapshot_bytes, 0);
 }
 
@@ -79,6 +80,42 @@ value_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_
         return STEP_DONE;
     }
     return snapshot_write(stream, body, size, err) ? STEP_DONE : STEP_FAIL;
+}
+
+/* A stream leaves in the form of an earlier version: made of a copy, as the window belongs to the
+ * snapshot and its checksum. */
+static enum step
+value_write_lower(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    struct hold *hold = &stream->value_hold;
+    if (body != hold->bytes) {
+        enum step step = hold_reserve(stream, hold, size, err);
+        if (step == STEP_FAIL) {
+            return step;
+        }
+        ASSERT(step == STEP_DONE); /* as of a first piece, below */
+        memcpy(hold->bytes, body, size);
+    }
+    if (!rdb_stream_lower(hold->bytes, &size, value->item.type, value->load_type, err)) {
+        if (!snapshot_corrupt(stream, err)) {
+            return STEP_FAIL;
+        }
+    } else {
+        value->item.type = value->load_type;
+    }
+    enum step step = value_write(stream, hold->bytes, size, err);
+    hold_clear(stream, hold);
+    return step;
+}
+
+static enum step
+value_write_whole(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
+{
+    const struct snapshot_value *value = &stream->value;
+    return value->way == VALUE_WHOLE && value->load_type != value->item.type
+               ? value_write_lower(stream, body, size, err)
+               : value_write(stream, body, size, err);
 }
 
 /* The first look at a value: usually all of it lies in the window, and is written from there. */
@@ -127,7 +164,7 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
     status = rdb_value_walk(stream->parser, body, size, &used, err);
     if (status == RDB_READY) {
         walk->pos += used;
-        return value_write(stream, body, used, err);
+        return value_write_whole(stream, body, used, err);
     }
     if (status == RDB_ERROR || !value_name_fits(stream, err)) {
         return STEP_FAIL;
@@ -174,7 +211,7 @@ static enum step value_finish(struct stream *stream, struct syn_err *err)
     struct snapshot_value *value = &stream->value;
     struct hold *hold = &stream->value_hold;
     if (value->way == VALUE_WHOLE) {
-        enum step step = value_write(stream, hold->bytes, hold->size, err);
+        enum step step = value_write_whole(stream, hold->bytes, hold->size, err);
         hold_clear(stream, hold);
         return step;
     }
@@ -260,7 +297,32 @@ static bool item_select(struct stream *stream, const struct rdb_item *item, stru
             endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
             (unsigned long long)item->db);
     }
+    uint32_t db_count = stream->task->db_count;
+    if (stream->snapshot_db != DB_NONE && db_count != 0 && stream->snapshot_db >= db_count) {
+        return ERR(
+            err,
+            SYN_CODE_UNSUPPORTED,
+            "source %s has keys in database %llu, which would go to database %u, but the "
+            "destination has only %u databases: raise `databases` there, choose others with --db, "
+            "or map it with --db-map",
+            endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
+            (unsigned long long)item->db,
+            stream->snapshot_db,
+            db_count);
+    }
     return true;
+}
+
+/* How a value leaves whose type the destination does not load: a stream in an earlier form that it
+ * does, which keeps more than commands could write (pending entries of deleted ones, times);
+ * anything else as commands. */
+static void value_choose_way(struct stream *stream)
+{
+    struct snapshot_value *value = &stream->value;
+    uint8_t form = intake_stream_form(
+        &stream->task->intake, stream->is_valkey, value->item.type, stream->restore_refused);
+    value->way = form != RDB_TYPE_STRING ? VALUE_WHOLE : VALUE_REWRITE;
+    value->load_type = value->way == VALUE_WHOLE ? form : value->item.type;
 }
 
 static enum step
@@ -268,6 +330,7 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
 {
     struct snapshot_value *value = &stream->value;
     value->item = *item;
+    value->load_type = item->type;
     value->offset = rdb_parser_offset(stream->parser);
     value->db = stream->snapshot_db;
     bool is_left_out =
@@ -280,10 +343,28 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
         value->lane = route_lane(route, value->slot);
         /* A string may still join an MSET. */
         if (UNLIKELY(item->type != RDB_TYPE_STRING && snapshot_restore_version(stream) == 0)) {
-            value->way = VALUE_REWRITE;
+            value_choose_way(stream);
         }
     }
     return value_begin(stream, walk, err);
+}
+
+/* What to do about a damaged snapshot: a source makes another one, a file stays as it is. */
+static const char *damage_advice(const struct stream *stream)
+{
+    return stream->feed->options.endpoint.file != NULL
+               ? "what was written so far is incomplete: get a whole copy of the file"
+               : "what was written so far is incomplete: start again";
+}
+
+static enum step snapshot_cut_short(struct stream *stream, struct syn_err *err)
+{
+    ERR(err,
+        SYN_CODE_SOURCE_DATA,
+        "the file is cut short: it ends at byte %lld, and its RDB goes on behind that; %s",
+        (long long)atomic_load_acquire(&stream->feed->payload_bytes),
+        damage_advice(stream));
+    return STEP_FAIL;
 }
 
 static enum step item_end(struct stream *stream, const struct rdb_item *item, struct syn_err *err)
@@ -291,10 +372,10 @@ static enum step item_end(struct stream *stream, const struct rdb_item *item, st
     if (item->checksum != 0 && item->checksum != stream->crc) {
         ERR(err,
             SYN_CODE_SOURCE_DATA,
-            "the snapshot is damaged: its checksum is %016llx, its bytes give %016llx; what was "
-            "written so far is incomplete: start again",
+            "the snapshot is damaged: its checksum is %016llx, its bytes give %016llx; %s",
             (unsigned long long)item->checksum,
-            (unsigned long long)stream->crc);
+            (unsigned long long)stream->crc,
+            damage_advice(stream));
         return STEP_FAIL;
     }
     return STEP_DONE;
@@ -351,6 +432,10 @@ static enum step item_take(struct stream *stream,
     case RDB_ITEM_CHECKSUM:
         return item_end(stream, item, err);
     case RDB_ITEM_RESIZE:
+        if (stream->snapshot_db != DB_NONE) {
+            counter_add(&stream->keys_announced, item->key_count);
+        }
+        return STEP_DONE;
     case RDB_ITEM_SLOT_INFO:
     case RDB_ITEM_IGNORED:
         return STEP_DONE;
@@ -358,7 +443,19 @@ static enum step item_take(struct stream *stream,
     return STEP_DONE;
 }
 
-/* The payload is over: the live stream, or the mark of a diskless one. */
+/* All keys have been read by then; but whoever put something behind them meant it to be read. */
+static enum step snapshot_has_trailing(struct stream *stream, struct syn_err *err)
+{
+    ERR(err,
+        SYN_CODE_SOURCE_DATA,
+        "source %s: the RDB ends at byte %llu, but more follows there: in an append-only file "
+        "commands, which are not read from files (let a server load it)",
+        endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}),
+        (unsigned long long)stream->payload_pos);
+    return STEP_FAIL;
+}
+
+/* The payload is over: the live stream, or the mark of a diskless one, or the end of a pipe. */
 static enum step payload_finish(struct stream *stream, struct syn_err *err)
 {
     const struct chunk_session *session = &stream->session;
@@ -367,6 +464,9 @@ static enum step payload_finish(struct stream *stream, struct syn_err *err)
         return STEP_DONE;
     }
     if (stream->payload_pos != (uint64_t)session->payload_bytes) {
+        if (stream->feed->options.endpoint.file != NULL) {
+            return snapshot_has_trailing(stream, err);
+        }
         ERR(err,
             SYN_CODE_SOURCE_DATA,
             "source %s announced a snapshot of %lld bytes, but its RDB ends after %llu",
@@ -401,6 +501,17 @@ item_next(struct stream *stream, struct walk *walk, bool *is_over, struct syn_er
     }
     stream->item_wanted = wanted > left - used ? wanted : left - used + 1;
     return STEP_WAIT;
+}
+
+static enum step snapshot_overrun(struct stream *stream, struct syn_err *err)
+{
+    ERR(err,
+        SYN_CODE_SOURCE_DATA,
+        "the snapshot is damaged: its bytes end, and its RDB goes on behind them (at byte %llu); "
+        "%s",
+        (unsigned long long)stream->payload_pos,
+        damage_advice(stream));
+    return STEP_FAIL;
 }
 
 /* Whether all that is left of the payload lies in the window, as `left` bytes or fewer of it. An
@@ -444,13 +555,8 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     stream->payload_pos += walk.pos;
     atomic_store_relaxed(&stream->snapshot_bytes, stream->payload_pos);
     if (step == STEP_WAIT && payload_is_exhausted(stream, walk.size - walk.pos)) {
-        ERR(err,
-            SYN_CODE_SOURCE_DATA,
-            "the snapshot is damaged: its bytes end, and its RDB goes on behind them (at byte "
-            "%llu); "
-            "what was written so far is incomplete: start again",
-            (unsigned long long)stream->payload_pos);
-        step = STEP_FAIL;
+        step = stream->feed->options.endpoint.file != NULL ? snapshot_cut_short(stream, err)
+                                                           : snapshot_overrun(stream, err);
     }
     size_t wanted = stream->item_wanted;
     input_use(stream, walk.pos);
@@ -468,12 +574,30 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     return walk.pos > 0 ? STEP_DONE : STEP_WAIT;
 }
 
+enum step snapshot_file_end(struct stream *stream, struct syn_err *err)
+{
+    if (stream->state == STREAM_MARK) {
+        if (!snapshot_settle(stream, err)) {
+            return STEP_FAIL;
+        }
+        stream_payload_end(stream);
+        return STEP_DONE;
+    }
+    char text[ENDPOINT_TEXT_MAX];
+    enum step step = snapshot_cut_short(stream, err);
+    err_context(err, "source %s", endpoint_text(&stream->feed->options.endpoint, text));
+    return step;
+}
+
 /* The 40 bytes after a diskless payload must be those announced before it. */
 enum step
 snapshot_mark_step(struct stream *stream, const struct window *window, struct syn_err *err)
 {
     size_t left = EOF_MARK_SIZE - stream->mark_matched;
     size_t take = window->size < left ? window->size : left;
+    if (stream->feed->options.endpoint.file != NULL) {
+        return snapshot_has_trailing(stream, err);
+    }
     if (memcmp(window->bytes, stream->session.eof_mark + stream->mark_matched, take) != 0) {
         ERR(err,
             SYN_CODE_SOURCE_DATA,

@@ -366,16 +366,50 @@ static struct op function_op(const struct stream *stream)
                        .kind = OP_COMMAND};
 }
 
-bool snapshot_write_function(struct stream *stream, const struct slice *code, struct syn_err *err)
+/* A library names itself in its first line: "#!lua name=NAME". Bytes NULL: this one does not. */
+static struct slice function_name(const struct slice *code)
 {
-    if (!stream->task->intake.has_functions) {
+    static const char mark[] = " name=";
+    const uint8_t *line_end = memchr(code->bytes, '\n', code->size);
+    size_t line = line_end != NULL ? (size_t)(line_end - code->bytes) : code->size;
+    const uint8_t *at = memmem(code->bytes, line, mark, sizeof(mark) - 1);
+    if (at == NULL) {
+        return (struct slice){.bytes = NULL};
+    }
+    at += sizeof(mark) - 1;
+    size_t size = 0;
+    while (at + size < code->bytes + line && at[size] > ' ') {
+        size++;
+    }
+    return (struct slice){.bytes = at, .size = size};
+}
+
+/* The source may be able to do without; a file is as it is. */
+static bool function_refused(struct stream *stream, const struct slice *code, struct syn_err *err)
+{
+    if (stream->task->intake.rewrite.policy == REWRITE_STOP) {
         return ERR(
             err,
             SYN_CODE_UNSUPPORTED,
             "source %s has function libraries, which the destination does not take (they came with "
-            "7.0); delete them at the source (FUNCTION FLUSH) or choose a "
-            "newer destination",
+            "7.0); delete them at the source (FUNCTION FLUSH), choose a newer destination, or "
+            "leave them out with --on-unsupported degrade or skip",
             endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}));
+    }
+    stream_lose(stream,
+                (struct loss){.outcome = LOSS_SKIPPED,
+                              .key = function_name(code),
+                              .type = "function library",
+                              .offset = rdb_parser_offset(stream->parser),
+                              .reason = "the destination does not take function libraries",
+                              .count = 1});
+    return true;
+}
+
+bool snapshot_write_function(struct stream *stream, const struct slice *code, struct syn_err *err)
+{
+    if (!stream->task->intake.has_functions) {
+        return function_refused(stream, code, err);
     }
     const struct slice args[] = {SLICE("FUNCTION"), SLICE("LOAD"), SLICE("REPLACE"), *code};
     return stream_broadcast(stream, args, 4, function_op(stream), err);

@@ -297,6 +297,16 @@ static bool stream_lost_value(struct stream *stream, int state, bool *did, struc
     return true;
 }
 
+/* A file is read to its end, and nothing of it is left to take, though its end was not seen. Of a
+ * source, more always comes: its stream, or another connection. */
+static bool stream_is_at_file_end(const struct stream *stream, int state)
+{
+    bool is_inside = stream->state == STREAM_SNAPSHOT || stream->state == STREAM_MARK;
+    return is_inside && state == FEED_LIVE && stream->feed->options.endpoint.file != NULL &&
+           !stream->is_hold_blocked && stream->chunk_next == NULL &&
+           ring_count(&stream->feed->chunks) == 0;
+}
+
 static enum step
 stream_look(struct stream *stream, const struct window *window, struct syn_err *err)
 {
@@ -387,6 +397,9 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     /* Before the look at the input: a session's bytes are all there before its end is told. */
     int state = atomic_load_acquire(&stream->feed->state);
     enum step step = stream_take(stream, err);
+    if (step == STEP_WAIT && stream_is_at_file_end(stream, state)) {
+        step = snapshot_file_end(stream, err);
+    }
     if (step == STEP_FAIL) {
         return false;
     }

@@ -11,10 +11,10 @@
  *        └──────────────────────── HELD ◄───────CHUNK_SNAPSHOT (again)─────────┘
  *
  * WAITING   nothing was received yet.                     SNAPSHOT  `parser` is inside the RDB.
- * MARK      the 40 bytes that end a diskless payload.     LIVE      `offset` is that of the last
- * command taken. HELD      a second full copy: what the first one wrote must be removed before, or
- * keys that were deleted at the source in between would stay. The control thread does that and
- * releases the stream.
+ * MARK      the 40 bytes that end a diskless payload, or the end of a pipe (a file as source; its
+ * stream is LIVE then, and has nothing). LIVE      `offset` is that of the last command taken. HELD
+ * a second full copy: what the first one wrote must be removed before, or keys that were deleted at
+ * the source in between would stay. The control thread does that and releases the stream.
  *
  * Invariants:
  * 1. Commands reach the router in the source's order, and a command is either wholly given to it or
@@ -49,8 +49,9 @@ struct task {
     bool has_db_rules;
     const uint16_t *db_map;
     uint32_t db_map_count;
-    bool publishes;  /* PUBLISH is forwarded                                      */
-    bool spublishes; /* SPUBLISH is, and the destination knows it                 */
+    uint32_t db_count; /* databases of the destination; 0: not known */
+    bool publishes;    /* PUBLISH is forwarded                                      */
+    bool spublishes;   /* SPUBLISH is, and the destination knows it                 */
     uint32_t stream_count;
     struct asker *asker;             /* for commands that the table lacks; NULL: they are refused */
     struct command_missing *missing; /* of the table's; NULL: none */
@@ -102,8 +103,10 @@ enum value_way {
 struct snapshot_value {
     enum value_way way;
     struct rdb_item item; /* the key; item.name points to `name` once gathering began */
-    uint64_t offset;      /* of its first byte in the snapshot          */
-    uint32_t db;          /* at the destination                        */
+    uint8_t load_type; /* VALUE_WHOLE: in which the destination loads it; an earlier type of stream
+                          than item.type, or the same */
+    uint64_t offset;   /* of its first byte in the snapshot */
+    uint32_t db;       /* at the destination                        */
     uint16_t slot;
     uint32_t lane;
     uint8_t *name; /* the key's own copy                        */
@@ -235,6 +238,7 @@ struct stream {
     /* W: decoder, relaxed or as said. R: any: statistics and state. */
     alignas(CACHE_LINE) _Atomic int shown_state; /* enum stream_state, release                */
     _Atomic uint64_t keys_read;
+    _Atomic uint64_t keys_announced; /* by the snapshot itself, for the databases begun so far */
     _Atomic uint64_t snapshot_bytes;
     _Atomic uint64_t commands;
     _Atomic uint64_t dropped;

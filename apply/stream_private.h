@@ -54,6 +54,8 @@ void snapshot_begin(struct stream *stream);
 enum step snapshot_step(struct stream *stream, const struct window *window, struct syn_err *err);
 enum step
 snapshot_mark_step(struct stream *stream, const struct window *window, struct syn_err *err);
+/* A file has ended, and all of it was taken: it is whole, or cut short. */
+enum step snapshot_file_end(struct stream *stream, struct syn_err *err);
 /* The footer with which the value under way goes as RESTORE; 0: it does not. */
 static inline uint16_t snapshot_restore_version(const struct stream *stream)
 {

@@ -54,6 +54,7 @@ struct topology {
     uint16_t slot_shard[SLOT_COUNT]; /* shard index; SHARD_NONE cannot occur in a finished one */
     uint32_t version_min;            /* the lowest among its servers; see is_valkey            */
     bool is_valkey;                  /* all servers are Valkey                                  */
+    uint32_t db_count; /* databases of a destination, as the prechecks were told; 0: not known */
 };
 
 /* Asks the hosts in turn (any may be down, one must answer), tells cluster from standalone,

@@ -9,9 +9,46 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* What is shown of a path, in bytes: an error's text must have room for what went wrong with it. */
+#define FILE_SHOWN_MAX 160
+
+static bool is_plain(unsigned char c)
+{
+    return c > ' ' && c < 0x7f && c != '%' && c != ',';
+}
+
+/* As the URI that names the file, so that it can be used again, and nothing in a name can end a
+ * line of a log. Of a long path the end tells most. */
+static void file_text(const char *path, char text[ENDPOINT_TEXT_MAX])
+{
+    static const char hex[] = "0123456789ABCDEF";
+    const char *from = path + strlen(path);
+    size_t size = 0;
+    while (from > path && size < FILE_SHOWN_MAX) {
+        from--;
+        size += is_plain((unsigned char)*from) ? 1 : 3;
+    }
+    const char *head = from > path ? "..." : path[0] == '/' ? "//" : "";
+    size_t used = (size_t)snprintf(text, ENDPOINT_TEXT_MAX, "file:%s", head);
+    ASSERT(used + size < ENDPOINT_TEXT_MAX);
+    for (; *from != '\0'; from++) {
+        unsigned char c = (unsigned char)*from;
+        if (is_plain(c)) {
+            text[used++] = (char)c;
+        } else {
+            text[used++] = '%';
+            text[used++] = hex[c >> 4];
+            text[used++] = hex[c & 15];
+        }
+    }
+    text[used] = '\0';
+}
+
 const char *endpoint_text(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_MAX])
 {
-    if (endpoint->path[0] != '\0') {
+    if (endpoint->file != NULL) {
+        file_text(endpoint->file, text);
+    } else if (endpoint->path[0] != '\0') {
         snprintf(text, ENDPOINT_TEXT_MAX, "unix://%s", endpoint->path);
     } else if (strchr(endpoint->host, ':') != NULL) {
         snprintf(text, ENDPOINT_TEXT_MAX, "[%s]:%u", endpoint->host, (unsigned)endpoint->port);
@@ -87,6 +124,7 @@ bool endpoint_socket_attempt(const struct endpoint *endpoint,
                              socklen_t *address_size,
                              struct syn_err *err)
 {
+    ASSERT(endpoint->file == NULL); /* nobody answers there */
     memset(address, 0, sizeof(*address));
     if (endpoint->path[0] != '\0') {
         address_of_path(endpoint->path, address, address_size);

@@ -1,4 +1,5 @@
-/* Where a server is, and the credentials for it. Plain data; copied by value. */
+/* Where a server is, and the credentials for it; or, of a source, which RDB file it is instead.
+ * Plain data; copied by value. */
 #ifndef IO_ENDPOINT_H
 #define IO_ENDPOINT_H
 
@@ -14,9 +15,13 @@ struct endpoint {
     char path[108];     /* unix socket; empty for TCP                                    */
     char user[128];     /* ACL user, empty for the default user                          */
     char password[512]; /* empty: no AUTH. Never printed.                                */
+    /* The path of an RDB file ("-": standard input) instead of all the above, NULL for a server.
+     * Not owned: it lives as long as any copy of the endpoint. */
+    const char *file;
 };
 
-/* "host:port", "[v6]:port" or "unix:///path" into text; never credentials. Returns text. */
+/* "host:port", "[v6]:port", "unix:///path", or the URI of a file, cut in front where it is too
+ * long; never credentials. Returns text. */
 const char *endpoint_text(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_MAX]);
 
 /* A non-blocking stream socket (close-on-exec, TCP_NODELAY) and the address to connect it to.

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/feed_file.h"
 #include "io/feed_private.h"
 
 #define BACKOFF_FIRST_MS 100
@@ -693,6 +694,22 @@ bool feed_poll(struct feed *feed, uint64_t now_ns, bool is_stopping)
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
+static bool feed_psync_init(struct feed *feed, struct syn_err *err)
+{
+    const struct feed_options *options = &feed->options;
+    struct psync *psync = mem_calloc(MEM_IO, sizeof(*psync));
+    feed->psync = psync;
+    if (psync == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for a feed");
+    }
+    psync->feed = feed;
+    psync->fd = -1;
+    psync->payload_end = options->replid[0] != '\0' ? 0 : -1;
+    psync->offset_snapshot = options->offset;
+    memcpy(psync->replid, options->replid, sizeof(psync->replid));
+    return true;
+}
+
 bool feed_init(struct feed *feed,
                const struct feed_options *options,
                struct waker *decoder,
@@ -710,16 +727,10 @@ bool feed_init(struct feed *feed,
     atomic_store_relaxed(&feed->payload_bytes, -1);
     atomic_store_relaxed(&feed->offset_received, options->offset);
     atomic_store_relaxed(&feed->offset_applied, options->offset);
-    struct psync *psync = mem_calloc(MEM_IO, sizeof(*psync));
-    feed->psync = psync;
-    if (psync == NULL) {
-        return ERR(err, SYN_CODE_MEMORY, "out of memory for a feed");
+    bool is_file = options->endpoint.file != NULL;
+    if (is_file ? !feed_file_init(feed, err) : !feed_psync_init(feed, err)) {
+        return false;
     }
-    psync->feed = feed;
-    psync->fd = -1;
-    psync->payload_end = options->replid[0] != '\0' ? 0 : -1;
-    psync->offset_snapshot = options->offset;
-    memcpy(psync->replid, options->replid, sizeof(psync->replid));
     if (!chunk_pool_init(&feed->pool,
                          options->chunk_count,
                          options->chunk_bytes,
@@ -744,6 +755,7 @@ void feed_deinit(struct feed *feed)
         explicit_bzero(psync, sizeof(*psync));
         mem_free(MEM_IO, psync);
     }
+    feed_file_deinit(feed);
     if (feed->pool.chunks != NULL) {
         chunk_pool_deinit(&feed->pool);
     }

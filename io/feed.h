@@ -9,7 +9,8 @@
  *
  * The state machine of a feed (feed.c draws it): CONNECTING → HANDSHAKE → SNAPSHOT → LIVE, back to
  * CONNECTING when the connection is lost, FAILED when there is no point in trying again, STOPPED
- * when asked.
+ * when asked. An RDB file as source (endpoint.file) is a feed with a snapshot and no stream:
+ * feed_file.h draws its states.
  *
  * Invariants:
  * 1. Every byte after the PSYNC answer line (and after the payload's length line) is delivered
@@ -58,6 +59,7 @@ struct feed_options {
 };
 
 struct reader;
+struct feed_file;
 
 struct feed {
     struct feed_options options; /* constant after feed_init */
@@ -65,7 +67,8 @@ struct feed {
     struct ring chunks;    /* spsc, reader to decoder; holds every chunk of the pool */
     struct waker *decoder; /* woken when there is something to decode                */
     struct reader *reader;
-    struct psync *psync; /* the session; the reader's alone                        */
+    struct psync *psync;    /* the session; the reader's alone. NULL: a file          */
+    struct feed_file *file; /* the same of a file; NULL: a server                     */
 
     /* W: decoder, release. R: reader, acquire: what REPLCONF ACK says. Set to the session's offset
      * when the decoder takes up CHUNK_SNAPSHOT; only grows within a full copy and its stream. */
@@ -92,9 +95,9 @@ struct feed {
     /* Of the current snapshot, -1: not known. Of a diskless one once its mark was received, before
      * the bytes behind it. */
     _Atomic int64_t payload_bytes;
-    _Atomic uint32_t session_count;        /* PSYNC answers so far                         */
-    _Atomic uint32_t snapshot_count;       /* of these, full copies                        */
-    _Atomic uint64_t starved_ns;           /* time spent not receiving for want of a chunk */
+    _Atomic uint32_t session_count;  /* PSYNC answers so far                         */
+    _Atomic uint32_t snapshot_count; /* of these, full copies                        */
+    _Atomic uint64_t starved_ns;     /* time spent not receiving for want of a chunk */
     _Atomic bool is_starved;
     struct syn_err err;      /* valid once state is FEED_FAILED              */
     struct syn_err err_last; /* reader only: why the connection was lost     */
@@ -102,7 +105,8 @@ struct feed {
 
 struct reader {
     pthread_t thread;
-    struct io_loop *loop;
+    struct io_loop *loop; /* NULL: of files, and has no more than a waker */
+    struct waker file_waker;
     struct feed **feeds;
     uint32_t feed_count;
     _Atomic bool stop_wanted;
@@ -116,7 +120,8 @@ MUST_CHECK bool feed_init(struct feed *feed,
 /* After its reader stopped and every chunk came back. A zeroed feed is allowed. */
 void feed_deinit(struct feed *feed);
 
-/* The feeds stay the caller's. `index` only names the thread. Once per feed. */
+/* The feeds stay the caller's, and are all of servers or all of files. `index` only names the
+ * thread. Once per feed. */
 MUST_CHECK bool reader_start(struct reader *reader,
                              enum io_backend backend,
                              struct feed **feeds,
@@ -124,11 +129,16 @@ MUST_CHECK bool reader_start(struct reader *reader,
                              uint32_t index,
                              struct syn_err *err);
 /* Asks all its feeds to stop and joins the thread. A zeroed reader is allowed. Chunks may come back
- * and reader_wake may be called until the feeds are deinitialised: the waker lives until then. */
+ * and reader_wake may be called until the feeds are deinitialised: the waker lives until then, that
+ * of files inside the reader. */
 void reader_stop(struct reader *reader);
+static inline struct waker *reader_waker(struct reader *reader)
+{
+    return reader->loop != NULL ? io_loop_waker(reader->loop) : &reader->file_waker;
+}
 static inline void reader_wake(struct reader *reader)
 {
-    waker_wake(io_loop_waker(reader->loop));
+    waker_wake(reader_waker(reader));
 }
 
 #endif

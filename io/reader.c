@@ -4,6 +4,7 @@
  * The feeds have no timers of their own: the turn's timeout is the earliest time at which one of
  * them has something to do.
  */
+#include "io/feed_file.h"
 #include "io/feed_private.h"
 
 static bool reader_poll(void *arg)
@@ -58,6 +59,55 @@ static void *reader_run(void *arg)
     return NULL;
 }
 
+/* Ties the feeds to the reader, or unties them after a failure. */
+static void feeds_take(struct reader *reader)
+{
+    for (uint32_t i = 0; i < reader->feed_count; i++) {
+        struct feed *feed = reader->feeds[i];
+        ASSERT(feed->reader == NULL);
+        ASSERT((feed->psync != NULL) == (reader->loop != NULL));
+        if (reader->loop != NULL) {
+            io_loop_keep(reader->loop);
+            feed->psync->loop = reader->loop;
+        }
+        feed->pool.reader = reader_waker(reader);
+        feed->reader = reader;
+    }
+}
+
+static void feeds_give_back(struct reader *reader)
+{
+    for (uint32_t i = 0; i < reader->feed_count; i++) {
+        struct feed *feed = reader->feeds[i];
+        feed->pool.reader = NULL;
+        feed->reader = NULL;
+        if (reader->loop != NULL) {
+            feed->psync->loop = NULL;
+            io_loop_unkeep(reader->loop);
+        }
+    }
+}
+
+static bool
+reader_init(struct reader *reader, enum io_backend backend, bool is_of_files, struct syn_err *err)
+{
+    if (is_of_files) {
+        return waker_init(&reader->file_waker, err);
+    }
+    reader->loop = io_loop_new(backend, err);
+    return reader->loop != NULL;
+}
+
+static void reader_deinit(struct reader *reader)
+{
+    if (reader->loop != NULL) {
+        io_loop_free(reader->loop);
+    } else {
+        /* Nobody sleeps on it any more, so that a late wake-up only looks at its flag. */
+        waker_deinit(&reader->file_waker);
+    }
+}
+
 bool reader_start(struct reader *reader,
                   enum io_backend backend,
                   struct feed **feeds,
@@ -66,26 +116,15 @@ bool reader_start(struct reader *reader,
                   struct syn_err *err)
 {
     *reader = (struct reader){.feeds = feeds, .feed_count = feed_count};
-    reader->loop = io_loop_new(backend, err);
-    if (reader->loop == NULL) {
+    bool is_of_files = feed_count > 0 && feeds[0]->file != NULL;
+    if (!reader_init(reader, backend, is_of_files, err)) {
         return false;
     }
-    for (uint32_t i = 0; i < feed_count; i++) {
-        struct feed *feed = feeds[i];
-        ASSERT(feed->psync->loop == NULL);
-        io_loop_keep(reader->loop);
-        feed->psync->loop = reader->loop;
-        feed->pool.reader = io_loop_waker(reader->loop);
-        feed->reader = reader;
-    }
-    if (!thread_start(&reader->thread, "read", index, reader_run, reader, err)) {
-        for (uint32_t i = 0; i < feed_count; i++) {
-            feeds[i]->psync->loop = NULL;
-            feeds[i]->pool.reader = NULL;
-            feeds[i]->reader = NULL;
-            io_loop_unkeep(reader->loop);
-        }
-        io_loop_free(reader->loop);
+    feeds_take(reader);
+    void *(*run)(void *) = is_of_files ? feed_file_reader_run : reader_run;
+    if (!thread_start(&reader->thread, "read", index, run, reader, err)) {
+        feeds_give_back(reader);
+        reader_deinit(reader);
         reader->loop = NULL;
         return false;
     }
@@ -102,6 +141,6 @@ void reader_stop(struct reader *reader)
     reader_wake(reader);
     pthread_join(reader->thread, NULL);
     reader->is_started = false;
-    /* The waker lives on in the feeds, which keep the loop: see reader_stop in feed.h. */
-    io_loop_free(reader->loop);
+    /* A loop's waker lives on in the feeds, which keep the loop: see reader_stop in feed.h. */
+    reader_deinit(reader);
 }

@@ -173,6 +173,12 @@ rdb_string_decode(const struct rdb_string *string, uint8_t *to, struct syn_err *
 uint16_t rdb_type_version_min(uint8_t type, bool is_valkey);
 /* Writes u16 LE version and u64 LE CRC. `crc` is that of type byte and body. */
 void rdb_footer_write(uint8_t out[RDB_FOOTER_SIZE], uint64_t crc, uint16_t version);
+/* Makes of the whole body of a stream one of an earlier stream type, in place: `from` and `to` are
+ * RDB_TYPE_STREAM_LISTPACKS…, `from` the later. What the earlier has no place for is left out: when
+ * consumers were active, then also the stream's and the groups' counters. *size becomes less. On
+ * error the bytes are spoilt. */
+MUST_CHECK bool
+rdb_stream_lower(uint8_t *body, size_t *size, uint8_t from, uint8_t to, struct syn_err *err);
 /* Splits a DUMP payload: type, body, version; checks size and CRC. */
 MUST_CHECK bool rdb_payload_read(const uint8_t *payload,
                                  size_t size,

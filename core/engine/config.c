@@ -322,6 +322,69 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     out->ttl_tolerance_ms = (uint64_t)number_of(from, OPTION_TTL_TOLERANCE);
 }
 
+/* ---- files as source ---- */
+
+/* What only a server can do or needs: named, rather than left without effect. */
+static bool files_check_options(const struct syn_config *from, struct syn_err *err)
+{
+    static const enum option_id ids[] = {OPTION_SOURCE_USER,
+                                         OPTION_SOURCE_PASSWORD,
+                                         OPTION_SOURCE_PASSWORD_FILE,
+                                         OPTION_PREFER_REPLICA};
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        const struct syn_option *option = option_at(ids[i]);
+        bool is_given =
+            option->kind == SYN_OPTION_FLAG ? is_set(from, ids[i]) : from->text[ids[i]] != NULL;
+        if (is_given) {
+            return ERR(err,
+                       SYN_CODE_CONFIG,
+                       "%s: the source is a file, which has neither accounts nor replicas; leave "
+                       "it out, also as %s",
+                       option->name,
+                       option->env);
+        }
+    }
+    return true;
+}
+
+static bool files_check_names(const struct config_files *files, struct syn_err *err)
+{
+    for (uint32_t i = 0; i < files->count; i++) {
+        if (files->count > 1 && strcmp(config_file(files, i), "-") == 0) {
+            return ERR(err,
+                       SYN_CODE_CONFIG,
+                       "source: standard input (file:-) cannot be one of several files");
+        }
+    }
+    return true;
+}
+
+/* A file has an end and nothing behind it: follow and once come to the same as snapshot-only, and
+ * there is nothing to resume. */
+static bool files_build(const struct syn_config *from,
+                        const struct uri *source,
+                        const struct uri *destination,
+                        struct config *out,
+                        struct syn_err *err)
+{
+    if (destination->files.count > 0) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "destination: a file can only be a source; name a server to write to");
+    }
+    if (source->files.count == 0) {
+        return true;
+    }
+    out->mode = SYNC_SNAPSHOT_ONLY;
+    out->has_positions = false;
+    if (out->heartbeat_ms > 0) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "heartbeat: the source is a file, to which nothing is written; leave it out");
+    }
+    return files_check_options(from, err) && files_check_names(&source->files, err);
+}
+
 static bool losses_build(const struct syn_config *from, struct config *out, struct syn_err *err)
 {
     const char *path = from->text[OPTION_LOSSES];
@@ -367,9 +430,11 @@ bool config_build(const struct syn_config *from, struct config *out, struct syn_
     ok = ok && losses_build(from, out, err) && heartbeat_build(from, out, err) &&
          side_build(from, &source_options, &uris[0], err) &&
          side_build(from, &destination_options, &uris[1], err) &&
+         files_build(from, &uris[0], &uris[1], out, err) &&
          db_rules_build(from, &uris[0], out, err) && db_destination_build(from, &uris[1], out, err);
     if (ok) {
         out->source = uris[0].side;
+        out->files = uris[0].files;
         out->destination = uris[1].side;
     }
     explicit_bzero(uris, 2 * sizeof(*uris));

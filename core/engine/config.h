@@ -17,7 +17,7 @@
 #define CONFIG_HOSTS_MAX 64
 #define CONFIG_DB_MAX 1024 /* databases a filter or map can name; servers default to 16 */
 #define CONFIG_DB_NONE UINT16_MAX
-#define CONFIG_PATH_MAX 1024 /* with the terminator */
+#define CONFIG_PATH_MAX 4096 /* with the terminator */
 
 /* How far a sync goes. */
 enum sync_mode {
@@ -36,8 +36,23 @@ struct config_side {
     uint32_t host_count;
 };
 
+/* RDB files as the source, one stream each: paths as the system takes them; "-" is standard input.
+ * What they need of room is bounded by that of the option's text. */
+#define CONFIG_FILES_BYTES (65536 + CONFIG_HOSTS_MAX)
+struct config_files {
+    uint32_t count;
+    uint32_t starts[CONFIG_HOSTS_MAX]; /* in `text` */
+    char text[CONFIG_FILES_BYTES];
+};
+
+static inline const char *config_file(const struct config_files *files, uint32_t i)
+{
+    return files->text + files->starts[i];
+}
+
 struct config {
     struct config_side source;
+    struct config_files files; /* instead of source.hosts; the mode is then SYNC_SNAPSHOT_ONLY */
     struct config_side destination;
     enum sync_mode mode;
     enum nonempty_policy on_nonempty;
@@ -49,7 +64,7 @@ struct config {
     bool publishes;     /* messages are forwarded */
     bool prefer_replica;
     bool is_restart;    /* positions of an earlier run are not continued */
-    bool has_positions; /* positions are kept                            */
+    bool has_positions; /* positions are kept; never of files            */
     /* db_map[n]: destination database of source database n, or CONFIG_DB_NONE: not selected.
      * Without db and db-map options every n maps to itself, also beyond the table (has_db_rules
      * false). */

@@ -11,7 +11,7 @@
  * 3. `result` is written once, before `is_ended`.
  *
  * Threads: `control` owns the life; `monitor` only asks the sources for their offsets, because such
- * a question may block; the API locks `lock` for what both touch.
+ * a question may block (files are not asked); the API locks `lock` for what both touch.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -159,6 +159,12 @@ struct syn_engine {
     _Atomic uint64_t snapshot_ended_ms; /* 0: not yet */
     _Atomic uint64_t ended_ms;          /* 0: not yet */
 };
+
+/* All sources are RDB files: nothing to ask, no stream, and an end. */
+static inline bool engine_has_files(const struct syn_engine *engine)
+{
+    return engine->config.files.count > 0;
+}
 
 /* ---- engine_build.c ---- */
 MUST_CHECK bool engine_build(struct syn_engine *engine, struct syn_err *err);

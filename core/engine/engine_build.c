@@ -172,10 +172,14 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_db_rules = config->has_db_rules;
     task->db_map = config->db_map;
     task->db_map_count = CONFIG_DB_MAX;
+    task->db_count = engine->destination.db_count;
     task->publishes = config->publishes;
     task->spublishes = config->publishes && topology_has_spublish(&engine->destination);
     task->skips_unknown = config->skips_unknown;
     task->on_divergence = config->on_divergence;
+    /* Also one that was asked for before the start: a small copy is over sooner than control looks.
+     */
+    atomic_store_relaxed(&task->paused, atomic_load_acquire(&engine->pause_wanted));
     task->stream_count = engine->stream_count;
     task->source_is_cluster = engine->source.is_cluster;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;

@@ -55,7 +55,36 @@ enum syn_phase engine_stream_phase(const struct syn_engine *engine, uint32_t i)
     int state = atomic_load_acquire(&stream->shown_state);
     uint32_t snapshots = atomic_load_acquire(&engine->feeds[i].snapshot_count);
     uint32_t applied = atomic_load_acquire(&stream->snapshots_applied);
-    return state == STREAM_LIVE && applied == snapshots ? SYN_PHASE_LIVE : SYN_PHASE_SNAPSHOT;
+    if (state != STREAM_LIVE || applied != snapshots) {
+        return SYN_PHASE_SNAPSHOT;
+    }
+    return engine_has_files(engine) ? SYN_PHASE_DONE : SYN_PHASE_LIVE;
+}
+
+static bool phase_is_past_snapshot(enum syn_phase phase)
+{
+    return phase == SYN_PHASE_LIVE || phase == SYN_PHASE_DONE;
+}
+
+/* Every file is at the destination whole. */
+static bool files_are_loaded(const struct syn_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        if (engine_stream_phase(engine, i) != SYN_PHASE_DONE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Files are never gone on with after a failure of the destination: engine_retry.c. */
+static void files_advise(struct syn_err *err)
+{
+    if (err->code == SYN_CODE_DESTINATION_CONNECT || err->code == SYN_CODE_DESTINATION_STATE) {
+        err_context(err,
+                    "the files are loaded in part (when the destination is well again, start anew "
+                    "with --on-nonempty overwrite: every key is replaced whole)");
+    }
 }
 
 static void watch_stream(struct syn_engine *engine, uint32_t i)
@@ -152,7 +181,8 @@ static bool
 stream_is_over(struct syn_engine *engine, uint32_t i, bool *is_over, struct syn_err *err)
 {
     *is_over = false;
-    if (engine->config.mode == SYNC_FOLLOW || engine_stream_phase(engine, i) != SYN_PHASE_LIVE) {
+    if (engine->config.mode == SYNC_FOLLOW ||
+        !phase_is_past_snapshot(engine_stream_phase(engine, i))) {
         return true;
     }
     if (engine->config.mode == SYNC_ONCE) {
@@ -198,12 +228,13 @@ static bool watch_feeds(struct syn_engine *engine, struct syn_err *err)
 
 static void watch_phase(struct syn_engine *engine)
 {
-    bool is_live = true;
+    bool is_past = true;
     for (uint32_t i = 0; i < engine->stream_count; i++) {
         watch_stream(engine, i);
-        is_live = is_live && engine->watches[i].phase_seen == SYN_PHASE_LIVE;
+        is_past = is_past && phase_is_past_snapshot(engine->watches[i].phase_seen);
     }
-    if (is_live && atomic_load_relaxed(&engine->snapshot_ended_ms) == 0) {
+    bool is_live = is_past && !engine_has_files(engine);
+    if (is_past && atomic_load_relaxed(&engine->snapshot_ended_ms) == 0) {
         atomic_store_release(&engine->snapshot_ended_ms, clock_monotonic_ms());
     }
     if (is_live) {
@@ -440,10 +471,17 @@ void *engine_control_main(void *arg)
             is_good = engine_retry(engine, &err);
         }
     }
+    if (!is_good && engine_has_files(engine)) {
+        files_advise(&err);
+    }
     if (is_good && atomic_load_acquire(&engine->stop_request) == STOP_NOW) {
         ERR(&err, SYN_CODE_STOPPED, "stopped before everything that was received was written");
     } else if (is_good && drain(engine, &err)) {
         err_clear(&err);
+        if (engine_has_files(engine) && !files_are_loaded(engine)) {
+            /* Half a file is no state that the source ever had: not an end as asked for. */
+            ERR(&err, SYN_CODE_STOPPED, "stopped before the source's files were loaded whole");
+        }
     }
     finish(engine, &err);
     return NULL;

@@ -70,6 +70,9 @@ static void monitor_round(struct syn_engine *engine, struct control *controls)
 void *engine_monitor_main(void *arg)
 {
     struct syn_engine *engine = arg;
+    if (engine_has_files(engine)) {
+        return NULL; /* a file's end is known, and there is nobody to ask */
+    }
     struct control *controls = mem_calloc(MEM_ENGINE, engine->stream_count * sizeof(*controls));
     struct waker waker;
     struct syn_err err;

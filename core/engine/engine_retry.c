@@ -6,6 +6,10 @@
  * and put up again as a new run would do it: topology, fencing, positions, PSYNC from there. A
  * stream that has no position yet, because its snapshot was under way, begins again.
  *
+ * Files as source have no positions, and what a lost connection had been given may still be
+ * executed behind a second start: their task ends, and whoever starts it again knows that the first
+ * is over.
+ *
  * Between two tries nothing is written but what says whose positions these are, which a destination
  * that is out of memory, loading or read-only refuses like any other write.
  */

@@ -25,14 +25,15 @@ static enum syn_wait wait_of(const struct syn_engine *engine, uint32_t i)
         return SYN_WAIT_PAUSED;
     }
     if (state == FEED_CONNECTING || state == FEED_HANDSHAKE) {
-        return SYN_WAIT_RECONNECT;
+        return engine_has_files(engine) ? SYN_WAIT_NONE : SYN_WAIT_RECONNECT;
     }
     if (atomic_load_relaxed(&stream->router->is_waiting) ||
         atomic_load_relaxed(&stream->question.state) == QUESTION_POSTED) {
         return SYN_WAIT_DESTINATION;
     }
     if (atomic_load_relaxed(&stream->is_input_empty)) {
-        return SYN_WAIT_SOURCE;
+        bool is_read = engine_has_files(engine) && state != FEED_SNAPSHOT; /* all there is */
+        return is_read ? SYN_WAIT_NONE : SYN_WAIT_SOURCE;
     }
     return engine_throttle_of(engine, i) == SYN_RATE_COUNT ? SYN_WAIT_NONE : SYN_WAIT_THROTTLE;
 }
@@ -45,10 +46,12 @@ stream_status(struct syn_engine *engine, uint32_t i, uint64_t now_ms, struct syn
     const struct watch *watch = &engine->watches[i];
     endpoint_text(&feed->options.endpoint, out->source);
     out->phase = engine_stream_phase(engine, i);
+    out->is_file = engine_has_files(engine);
     out->wait = wait_of(engine, i);
     out->throttle = out->wait == SYN_WAIT_THROTTLE ? engine_throttle_of(engine, i) : SYN_RATE_COUNT;
     out->snapshot_keys = atomic_load_relaxed(&stream->keys_read);
-    out->snapshot_keys_total = watch->keys_total;
+    uint64_t announced = atomic_load_relaxed(&stream->keys_announced);
+    out->snapshot_keys_total = announced > watch->keys_total ? announced : watch->keys_total;
     out->snapshot_bytes = atomic_load_relaxed(&stream->snapshot_bytes);
     out->snapshot_bytes_total = atomic_load_relaxed(&feed->payload_bytes);
     out->commands = atomic_load_relaxed(&stream->commands);

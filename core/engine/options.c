@@ -21,7 +21,9 @@ static const struct syn_option table[] = {
                        .value_name = "URI",
                        .help = "Where to copy from: redis://[user:password@]host[:port][/db], "
                                "host:port or unix:///path.sock; several hosts of one deployment "
-                               "are separated by commas. The first argument without dashes.",
+                               "are separated by commas. Or RDB files: file:///path.rdb, "
+                               "file:path.rdb, several separated by commas, or file:- for standard "
+                               "input. The first argument without dashes.",
                        .kind = SYN_OPTION_TEXT},
     [OPTION_DESTINATION] = {.name = "destination",
                             .env = "SYNCLINE_DESTINATION",
@@ -102,7 +104,8 @@ static const struct syn_option table[] = {
                                .default_text = "stop",
                                .help = "What to do with a value that the destination's version "
                                        "cannot represent, such as an expiry of a hash field: stop, "
-                                       "write it without that, or leave the key out.",
+                                       "write it without that, or leave the key out (function "
+                                       "libraries, before 7.0: leave them out with either).",
                                .choices = "stop|degrade|skip",
                                .kind = SYN_OPTION_CHOICE},
     [OPTION_RESTART] = {.name = "restart",

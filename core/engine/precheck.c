@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/engine/file_check.h"
 #include "core/engine/precheck_private.h"
 
 static bool source_version_check(const struct topology *source, struct syn_err *err)
@@ -243,14 +244,17 @@ static bool server_databases_check(const struct config *config,
 
 static bool databases_check(const struct config *config,
                             const struct topology *source,
-                            const struct topology *destination,
+                            struct topology *destination,
                             struct syn_err *err)
 {
     uint64_t limit;
     if (!database_count(config, destination, &limit, err)) {
         return false;
     }
-    for (uint32_t i = 0; i < source->shard_count; i++) {
+    /* Which databases a file has is only known as it is read: then it is judged by this. */
+    destination->db_count = limit < UINT32_MAX ? (uint32_t)limit : 0;
+    uint32_t count = config->files.count > 0 ? 0 : source->shard_count;
+    for (uint32_t i = 0; i < count; i++) {
         if (!server_databases_check(config, &source->shards[i].server, destination, limit, err)) {
             return false;
         }
@@ -262,6 +266,9 @@ static bool databases_check(const struct config *config,
 
 static bool source_check(const struct config *config, struct topology *source, struct syn_err *err)
 {
+    if (config->files.count > 0) {
+        return files_discover(&config->files, source, err);
+    }
     if (!topology_discover(source,
                            SIDE_SOURCE,
                            config->source.hosts,
@@ -334,7 +341,7 @@ bool precheck_run(const struct config *config,
                   struct syn_err *err)
 {
     *resume = (struct resume){0};
-    ASSERT(config->source.host_count > 0);
+    ASSERT(config->source.host_count + config->files.count > 0);
     ASSERT(config->destination.host_count > 0);
     if (!source_check(config, source, err)) {
         return false;

@@ -18,7 +18,9 @@
  * DRYRUN tells); no server is on both sides (run_id, replid of a replica of it); the destination is
  * empty, or holds what an earlier run of this task wrote, or on_nonempty is overwrite; every
  * selected source database fits (cluster: db 0 only; standalone: `databases`, when CONFIG GET is
- * allowed). On success the caller owns both topologies, and what is known of earlier runs.
+ * allowed). Files as source are looked at instead of asked (file_check.h), and have no earlier run.
+ * On success the caller owns both topologies (that of files points into `config`), and what is
+ * known of earlier runs.
  * is_again: the task is under way, so the destination's keys are its own. */
 MUST_CHECK bool precheck_run(const struct config *config,
                              struct topology *source,

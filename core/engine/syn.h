@@ -4,6 +4,8 @@
  * Syncline keeps one Redis or Valkey deployment in step with another: it copies everything by PSYNC
  * and RDB and then follows every write. An engine is one such task. Open it from YAML or JSON text
  * (or from a syn_config), start it, ask for its status, be told of events, stop it, free it.
+ * A source of RDB files (file:///path,…) is loaded as a snapshot is; such a task ends by itself,
+ * with SYN_CODE_OK when all of them are written, and never enters SYN_PHASE_LIVE.
  *
  * Threads:   functions on one engine may be called from any thread, one at a time per engine,
  * except syn_engine_stop and syn_engine_status, which may be called concurrently with anything but
@@ -120,7 +122,7 @@ enum syn_phase {
     SYN_PHASE_LIVE,     /* every stream follows its source's writes                           */
     SYN_PHASE_PAUSED,   /* asked to pause: sources are kept connected, nothing is written     */
     SYN_PHASE_DRAINING, /* stopping: what was received is written                             */
-    SYN_PHASE_DONE,     /* ended as asked                                                     */
+    SYN_PHASE_DONE,     /* ended as asked; of a stream: its file is written whole             */
     SYN_PHASE_FAILED,   /* ended by an error: syn_engine_wait gives it                        */
     SYN_PHASE_RETRYING, /* the destination failed; the copy goes on from its positions        */
 };
@@ -159,14 +161,15 @@ struct syn_rates {
 };
 
 struct syn_stream_status {
-    char source[300]; /* endpoint, without credentials */
+    char source[300]; /* endpoint, without credentials; of a file its URI */
+    bool is_file;     /* an RDB file: offsets and lag are zero, lag_ms -1 */
     enum syn_phase phase;
     enum syn_wait wait;
     enum syn_rate throttle;       /* with SYN_WAIT_THROTTLE, else SYN_RATE_COUNT                  */
     uint64_t snapshot_keys;       /* keys read from the snapshot                                  */
-    uint64_t snapshot_keys_total; /* as the source told before; an estimate                       */
+    uint64_t snapshot_keys_total; /* as the source told before; an estimate. 0: not known         */
     uint64_t snapshot_bytes;      /* bytes of the snapshot read                                   */
-    int64_t snapshot_bytes_total; /* -1: the source does not say (diskless)                       */
+    int64_t snapshot_bytes_total; /* -1: the source does not say (diskless, a pipe)               */
     uint64_t commands;            /* of the live stream, decoded                                  */
     uint64_t bytes_received;      /* snapshot and stream                                          */
     uint64_t offset_received;
@@ -307,7 +310,8 @@ typedef void syn_difference_callback(void *arg, const struct syn_difference *dif
 typedef bool syn_verify_progress(void *arg, const struct syn_verify_result *so_far);
 
 /* Compares both sides of the configuration, in both directions (blocking). Uses its source,
- * destination, credentials, db, db-map and verify options. True: done, whatever was found. */
+ * destination, credentials, db, db-map and verify options. A source of RDB files is read as often
+ * as `memory` asks for; the task of loading it must have ended. True: done, whatever was found. */
 SYN_API bool syn_verify(const struct syn_config *config,
                         syn_difference_callback *on_difference,
                         syn_verify_progress *on_progress,

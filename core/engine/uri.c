@@ -1,18 +1,20 @@
 /*
- * list     := item { "," item }          item := [scheme "://"] [userinfo "@"] place ["/" db]
- * scheme   := redis | unix               userinfo := [user] ":" [password], percent-encoded
+ * list     := item { "," item }          item := [scheme "://"] [userinfo "@"] place ["/" db] |
+ * file scheme   := redis | unix               userinfo := [user] ":" [password], percent-encoded
  * place    := host [":" port] | "[" ipv6 "]" [":" port] | "/" path (unix only, no db)
+ * file     := ["file:"] ["//"] "/" path | ["file:"] path | ["file:"] "-", percent-encoded
  *
- * An item without a scheme has the first one's; an item without userinfo has the one before it:
- * redis://user:password@h1:1,h2:2 names two hosts with the same credentials.
+ * An item without a scheme has that of the one before it; an item without userinfo has the one
+ * before it: redis://user:password@h1:1,h2:2 names two hosts with the same credentials. A host that
+ * is called "file" needs redis:// before it.
  */
 #include "core/engine/uri.h"
 
 #include <string.h>
 
 #define ACCEPTED                                                                                   \
-    "accepted: redis://[user:password@]host[:port][/db][,host:port...], host:port or "             \
-    "unix:///path.sock"
+    "accepted: redis://[user:password@]host[:port][/db][,host:port...], host:port, "               \
+    "unix:///path.sock; as a source also file:///path.rdb[,/path2.rdb...]"
 
 struct parser {
     const char *shown;
@@ -20,6 +22,8 @@ struct parser {
     struct uri *out;
     struct syn_err *err;
     bool is_unix;
+    bool is_file;
+    size_t file_bytes; /* of out->files.text that are used */
 };
 
 /* A piece of the text. */
@@ -204,6 +208,56 @@ static bool parse_path(const struct parser *parser, struct span from, struct end
                   sizeof(out->path));
 }
 
+/* ---- files ---- */
+
+/* Whether the item is a file; moves behind its scheme. */
+static bool is_file_item(struct parser *parser, struct span *item)
+{
+    static const char scheme[] = "file:";
+    size_t size = sizeof(scheme) - 1;
+    if ((size_t)(item->end - item->at) >= size && strncasecmp(item->at, scheme, size) == 0) {
+        parser->is_file = true;
+        item->at += size;
+    } else if (memmem(item->at, (size_t)(item->end - item->at), "://", 3) != NULL) {
+        parser->is_file = false;
+    }
+    return parser->is_file;
+}
+
+static bool parse_file(struct parser *parser, struct span from)
+{
+    struct config_files *files = &parser->out->files;
+    if (files->count == CONFIG_HOSTS_MAX) {
+        return fail(parser, from.at, "more than 64 files");
+    }
+    if (from.end - from.at >= 2 && from.at[0] == '/' && from.at[1] == '/') {
+        from.at += 2;
+        if (from.at == from.end || *from.at != '/') {
+            return fail(parser,
+                        from.at,
+                        "what follows file:// is not an absolute path (a relative one is written "
+                        "file:dump.rdb)");
+        }
+    }
+    if (from.at == from.end) {
+        return fail(parser, from.at, "the path of the file is missing");
+    }
+    char *out = files->text + parser->file_bytes;
+    size_t room = sizeof(files->text) - parser->file_bytes;
+    if (!decode(parser,
+                from,
+                "the path of the file is longer than 4095 bytes",
+                out,
+                room < CONFIG_PATH_MAX ? room : CONFIG_PATH_MAX)) {
+        return false;
+    }
+    files->starts[files->count++] = (uint32_t)parser->file_bytes;
+    parser->file_bytes += strlen(out) + 1;
+    return true;
+}
+
+/* ---- items ---- */
+
 /* Where the item's scheme ends, if it has one; sets is_unix. */
 static bool parse_scheme(struct parser *parser, struct span *item, bool is_first)
 {
@@ -242,6 +296,14 @@ static bool parse_scheme(struct parser *parser, struct span *item, bool is_first
 static bool parse_item(struct parser *parser, struct span item)
 {
     struct config_side *side = &parser->out->side;
+    const char *begin = item.at;
+    bool is_file = is_file_item(parser, &item);
+    if (is_file ? side->host_count > 0 : parser->out->files.count > 0) {
+        return fail(parser, begin, "files and servers cannot be one source");
+    }
+    if (is_file) {
+        return parse_file(parser, item);
+    }
     if (side->host_count == CONFIG_HOSTS_MAX) {
         return fail(parser, item.at, "more than 64 hosts");
     }
@@ -291,13 +353,15 @@ bool uri_parse(const char *shown, const char *text, struct uri *out, struct syn_
     for (;;) {
         item.end = strchrnul(item.at, ',');
         if (item.at == item.end) {
-            return fail(&parser, item.at, "the host is missing");
+            return fail(&parser,
+                        item.at,
+                        parser.is_file ? "the path of the file is missing" : "the host is missing");
         }
         if (!parse_item(&parser, item)) {
             return false;
         }
         if (*item.end == '\0') {
-            ASSERT(out->side.host_count > 0);
+            ASSERT(out->side.host_count + out->files.count > 0);
             return true;
         }
         item.at = item.end + 1;

@@ -1,6 +1,7 @@
 /*
  * URIs of deployments: redis://[user:password@]host[:port][/db], host:port, unix:///path.sock, and
- * several of them separated by commas.
+ * several of them separated by commas. And of RDB files as sources: file:///path, file:path,
+ * file:- for standard input; several are the shards of one deployment.
  *
  * Threads: pure functions. Errors: SYN_CODE_CONFIG; the message opens with `shown`, says what is
  * wrong, at which position (from 1), and the accepted form. It never quotes the URI: anything in a
@@ -12,7 +13,8 @@
 #include "core/engine/config.h"
 
 struct uri {
-    struct config_side side; /* credentials only where the URI has some */
+    struct config_side side;   /* credentials only where the URI has some */
+    struct config_files files; /* instead of hosts */
     bool has_db;
     uint32_t db;
 };

@@ -1,6 +1,7 @@
 /* syn_verify: the public face of verify.c. */
 #include <string.h>
 
+#include "core/engine/verify_file.h"
 #include "core/engine/verify_private.h"
 
 bool syn_verify(const struct syn_config *from,
@@ -18,7 +19,9 @@ bool syn_verify(const struct syn_config *from,
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a verification");
     }
     bool ok = config_build(from, config, err) &&
-              verify_run(config, on_difference, on_progress, arg, result, err);
+              (config->files.count > 0
+                   ? verify_file_run(config, on_difference, on_progress, arg, result, err)
+                   : verify_run(config, on_difference, on_progress, arg, result, err));
     explicit_bzero(config, sizeof(*config)); /* it holds passwords */
     mem_free(MEM_ENGINE, config);
     return ok;

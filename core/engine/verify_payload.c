@@ -132,8 +132,11 @@ static bool is_refusal(const redisReply *reply)
             strcasestr(reply->str, "not allowed") != NULL);
 }
 
-static void refuse_once(struct verify_side *side, const redisReply *reply)
+bool verify_dump_refused(struct verify_side *side, const redisReply *reply)
 {
+    if (!is_refusal(reply)) {
+        return false;
+    }
     if (side->has_dump) {
         side->has_dump = false;
         log_warning("verification: the %s refuses DUMP (\"%.100s\"): values are read by commands, "
@@ -141,6 +144,7 @@ static void refuse_once(struct verify_side *side, const redisReply *reply)
                     side_name(side->topology.side),
                     reply->str);
     }
+    return true;
 }
 
 static bool payload_fetch(struct payloads *payloads,
@@ -170,9 +174,8 @@ static bool payload_fetch(struct payloads *payloads,
     case CONTROL_BULK_OTHER:
         break;
     }
-    if (is_refusal(reply)) {
+    if (verify_dump_refused(side, reply)) {
         payload->is_refused = true;
-        refuse_once(side, reply);
     } else if (reply->type != REDIS_REPLY_NIL) {
         ok = control_reply_error(&link->control, reply, "DUMP", err);
     }

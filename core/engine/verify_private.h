@@ -94,6 +94,7 @@ enum value_type {
     VALUE_TYPE_COUNT,
 };
 const char *value_type_name(enum value_type type);
+enum value_type value_type_of_kind(enum rdb_kind kind);
 enum value_type value_type_of_rdb(uint8_t rdb_type);
 enum value_type value_type_of_name(const char *name);
 /* "STRLEN", "LLEN" …; NULL for nothing and modules. */
@@ -111,11 +112,16 @@ struct value_reading {
     bool has_hidden;    /* fields that have expired count until they are removed, and are hidden */
     bool with_counters; /* the server has a stream's counters: 7.0   */
     uint64_t value_bytes; /* as MEMORY USAGE told, 0 unknown: chooses the size of pieces */
+    uint64_t piece_bytes; /* of a piece, about; 0: VERIFY_PIECE_BYTES */
     const struct rdb_visitor *visitor;
     void *arg;
     struct syn_err *err;
     bool is_unstable; /* out: changed while it was read, or gone: nothing can be said */
 };
+static inline uint64_t value_piece_bytes(const struct value_reading *reading)
+{
+    return reading->piece_bytes > 0 ? reading->piece_bytes : VERIFY_PIECE_BYTES;
+}
 /* False only for a lost connection. */
 MUST_CHECK bool value_read(struct value_reading *reading);
 MUST_CHECK bool value_read_stream(struct value_reading *reading);
@@ -185,6 +191,8 @@ struct verify {
     uint64_t progress_ms;  /* when progress was told last */
     bool is_last;          /* the rounds are over: last looks at what keeps changing */
     bool is_bound_reached; /* too many suspects: the rest is reported without another look */
+    /* When pending entries were delivered is compared, too: a file's value was copied at once. */
+    bool has_delivery_times;
     /* Of one batch, each VERIFY_BATCH_KEYS long. */
     struct verify_key *keys;
     struct verdict *verdicts;
@@ -269,6 +277,9 @@ MUST_CHECK bool payloads_ask(struct work *work, uint32_t index);
 MUST_CHECK bool payloads_take(struct work *work, uint32_t index, int64_t sent_ms);
 /* WORK_TIMES of such a key: reads both once more. Nothing is in flight. */
 MUST_CHECK bool payloads_times(struct work *work, uint32_t index);
+/* Whether an answer to DUMP means that the side refuses it to this account, or does not have it:
+ * its has_dump is false then. */
+bool verify_dump_refused(struct verify_side *side, const redisReply *reply);
 /* For a value that comes by commands instead: begins its digest, the arg for rdb_digest_visitor.
  * Fields that expire until `forget_ms` do not count. */
 struct rdb_digest *payloads_digest(struct payloads *payloads, int64_t forget_ms);

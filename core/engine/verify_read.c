@@ -206,11 +206,11 @@ static bool length_read(struct value_reading *reading, uint64_t *length)
     return true;
 }
 
-/* So many elements that a piece's reply stays near VERIFY_PIECE_BYTES. */
+/* So many elements that a piece's reply stays near what a piece is to have. */
 static uint64_t piece_elements(const struct value_reading *reading, uint64_t length)
 {
     uint64_t each = length > 0 ? reading->value_bytes / length : 0;
-    uint64_t count = VERIFY_PIECE_BYTES / (each > 0 ? each : 1);
+    uint64_t count = value_piece_bytes(reading) / (each > 0 ? each : 1);
     if (count > PIECE_ELEMENTS_MAX) {
         return PIECE_ELEMENTS_MAX;
     }
@@ -222,7 +222,7 @@ static bool ranges_read(struct value_reading *reading, uint64_t length)
 {
     bool is_string = reading->type == VALUE_STRING;
     const char *name = is_string ? "GETRANGE" : reading->type == VALUE_LIST ? "LRANGE" : "ZRANGE";
-    uint64_t step = is_string ? VERIFY_PIECE_BYTES : piece_elements(reading, length);
+    uint64_t step = is_string ? value_piece_bytes(reading) : piece_elements(reading, length);
     uint64_t seen = 0;
     for (uint64_t first = 0; first < length && !reading->is_unstable; first += step) {
         char from[NUM_DIGITS_MAX + 1], to[NUM_DIGITS_MAX + 1];

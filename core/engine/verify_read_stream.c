@@ -124,7 +124,7 @@ entry_show(struct value_reading *reading, const redisReply *entry, struct rdb_st
 static uint64_t piece_entries(const struct value_reading *reading, uint64_t length)
 {
     uint64_t each = length > 0 ? reading->value_bytes / length : 0;
-    uint64_t count = VERIFY_PIECE_BYTES / (each > 0 ? each : 1);
+    uint64_t count = value_piece_bytes(reading) / (each > 0 ? each : 1);
     if (count > PIECE_ENTRIES_MAX) {
         return PIECE_ENTRIES_MAX;
     }

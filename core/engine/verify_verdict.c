@@ -27,7 +27,7 @@ enum value_type value_type_of_name(const char *name)
     return VALUE_OTHER;
 }
 
-static enum value_type type_of_kind(enum rdb_kind kind)
+enum value_type value_type_of_kind(enum rdb_kind kind)
 {
     static const enum value_type types[RDB_KIND_COUNT] = {
         [RDB_KIND_STRING] = VALUE_STRING,
@@ -43,7 +43,7 @@ static enum value_type type_of_kind(enum rdb_kind kind)
 
 enum value_type value_type_of_rdb(uint8_t rdb_type)
 {
-    return type_of_kind(rdb_type_kind(rdb_type, false));
+    return value_type_of_kind(rdb_type_kind(rdb_type, false));
 }
 
 /* ---- expiry ---- */
@@ -233,7 +233,9 @@ void verdict_by_content(const struct verify *verify,
                         const struct rdb_content *destination)
 {
     ASSERT(source->kind == destination->kind);
-    unsigned parts = rdb_content_compare(source, destination, verify_detail(verify));
+    unsigned detail = verify_detail(verify);
+    detail |= verify->has_delivery_times ? RDB_DETAIL_TIMES : 0;
+    unsigned parts = rdb_content_compare(source, destination, detail) & ~(1u << RDB_PART_TIMES);
     if (parts == 0) {
         verdict_equal(verify, verdict, VERDICT_CONTENT);
     } else if (source->kind == RDB_KIND_MODULE) {

@@ -73,6 +73,36 @@ static void test_percent(void **state)
     assert_near(progress.total.percent, 100, 0.001);
 }
 
+/* Files have a snapshot and nothing behind it: keys until the end, no lag, and no total of keys
+ * where the file does not announce one. */
+static void test_files(void **state)
+{
+    (void)state;
+    struct syn_status status;
+    struct syn_stream_status streams[2];
+    memset(&progress, 0, sizeof(progress));
+    fake_status_fill(&status, streams, SYN_PHASE_DRAINING);
+    streams[0].is_file = streams[1].is_file = true;
+    streams[0].phase = streams[1].phase = SYN_PHASE_DONE;
+    status.keys_total = 0;
+    progress_sample(&progress, &status, 0);
+    assert_near(progress.total.percent, 100, 0.001);
+    text.size = 0;
+    progress_line(&progress, &status, &text);
+    assert_non_null(strstr(text.data, "draining 100.0% keys=500 ("));
+    assert_null(strstr(text.data, "lag"));
+    text.size = 0;
+    progress_view(&progress, &status, 120, 24, &text);
+    assert_non_null(strstr(text.data, " 250 "));
+    assert_null(strstr(text.data, " 10 B"));
+    for (unsigned i = 0; i < 2; i++) {
+        streams[i].is_file = false;
+    }
+    text.size = 0;
+    progress_line(&progress, &status, &text);
+    assert_non_null(strstr(text.data, "lag"));
+}
+
 static void test_eta(void **state)
 {
     (void)state; /* What is left, at the present rate. */
@@ -235,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_percent),
+        cmocka_unit_test(test_files),
         cmocka_unit_test(test_eta),
         cmocka_unit_test(test_view_fits),
         cmocka_unit_test(test_throttled),

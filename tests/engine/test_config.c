@@ -548,6 +548,53 @@ static void test_names(void **state)
     assert_string_equal(syn_difference_name(SYN_DIFFERENCE_TTL), "ttl");
 }
 
+/* A file cannot do what a server does: what asks for that is named, and the task ends by itself. */
+static void test_file_source(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        const char *value;
+        const char *message; /* NULL: accepted */
+    } cases[] = {
+        {"once", "true", NULL},
+        {"snapshot-only", "true", NULL},
+        {"db", "0,3", NULL},
+        {"prefer-replica", "false", NULL},
+        {"prefer-replica", "true", "prefer-replica: the source is a file"},
+        {"source-user", "u", "source-user: the source is a file"},
+        {"source-password", "p", "source-password: the source is a file"},
+        {"source-password-file",
+         "/dev/null",
+         "source-password-file: the password is empty"}, /* read before */
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct syn_config *config = with_sides("file:///a,b", "d");
+        set(config, cases[i].name, cases[i].value);
+        if (cases[i].message != NULL) {
+            build_fails(config, cases[i].message);
+        } else {
+            build(config);
+            assert_int_equal(built.mode, SYNC_SNAPSHOT_ONLY);
+            assert_int_equal(built.files.count, 2);
+            assert_string_equal(config_file(&built.files, 0), "/a");
+            assert_string_equal(config_file(&built.files, 1), "b");
+        }
+        syn_config_free(config);
+    }
+    struct syn_config *config = with_sides("h", "file:///a");
+    build_fails(config, "destination: a file can only be a source");
+    syn_config_free(config);
+    config = with_sides("file:-,a", "d");
+    build_fails(config, "source: standard input (file:-) cannot be one of several files");
+    syn_config_free(config);
+    config = with_sides("h", "d");
+    build(config);
+    assert_int_equal(built.files.count, 0);
+    assert_int_equal(built.mode, SYNC_FOLLOW);
+    syn_config_free(config);
+}
+
 /* A configuration's whole life with the n-th allocation failing; true when there are fewer. */
 static bool live_failing(uint64_t n, bool is_once)
 {
@@ -601,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_secret_bounds),
         cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_file_source),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_memory),
     };

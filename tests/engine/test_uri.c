@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -116,6 +117,23 @@ static const struct {
     {"redis:// h", "a character that no host has at position 9"},
     {"unix://relative", "a unix socket needs an absolute path at position 8"},
     {"unix://", "a unix socket needs an absolute path at position 8"},
+    {"file:", "the path of the file is missing at position 6"},
+    {"file://",
+     "what follows file:// is not an absolute path (a relative one is written "
+     "file:dump.rdb) at position 8"},
+    {"file://host/a",
+     "what follows file:// is not an absolute path (a relative one is written "
+     "file:dump.rdb) at position 8"},
+    {"file:a,", "the path of the file is missing at position 8"},
+    {"file:a,,b", "the path of the file is missing at position 8"},
+    {"file:a%",
+     "'%' is not followed by two hexadecimal digits (write a '%' itself as %25) at "
+     "position 7"},
+    {"file:a%00b",
+     "'%' is not followed by two hexadecimal digits (write a '%' itself as %25) at "
+     "position 7"},
+    {"file:a,redis://h", "files and servers cannot be one source at position 8"},
+    {"h:1,file:a", "files and servers cannot be one source at position 5"},
 };
 
 /* Each mistake is told with its place and the accepted form, and never with what may be a piece of
@@ -130,7 +148,8 @@ static void test_bad(void **state)
         snprintf(expected,
                  sizeof(expected),
                  "source: %s; accepted: redis://[user:password@]host[:port][/db][,host:port...], "
-                 "host:port or unix:///path.sock",
+                 "host:port, unix:///path.sock; as a source also "
+                 "file:///path.rdb[,/path2.rdb...]",
                  bads[i].message);
         if (uri_parse("source", bads[i].text, &uri, &err)) {
             fail_msg("accepted: %s", bads[i].text);
@@ -177,6 +196,80 @@ static void test_bounds(void **state)
     }
 }
 
+/* A path read wrongly loads another file. */
+static void test_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *paths[3];
+    } files[] = {
+        {"file:///backup/dump.rdb", {"/backup/dump.rdb"}},
+        {"file:/backup/dump.rdb", {"/backup/dump.rdb"}},
+        {"FILE:dump.rdb", {"dump.rdb"}},
+        {"file:../a/b.rdb", {"../a/b.rdb"}},
+        {"file:-", {"-"}},
+        {"file:./-", {"./-"}},
+        {"file:6379", {"6379"}},
+        {"file:///a%2Cb%25%20c", {"/a,b% c"}},
+        {"file:///d\xc3\xa4ten/\xff", {"/d\xc3\xa4ten/\xff"}},
+        {"file:///u:p@h/x", {"/u:p@h/x"}},
+        {"file:///a,/b,c", {"/a", "/b", "c"}},
+        {"file:///a, file:b, file:///c", {"/a", "b", "/c"}},
+    };
+    static struct uri uri;
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        struct syn_err err;
+        if (!uri_parse("source", files[i].text, &uri, &err)) {
+            fail_msg("%s: %s", files[i].text, err.msg);
+        }
+        uint32_t count = 0;
+        while (count < 3 && files[i].paths[count] != NULL) {
+            count++;
+        }
+        assert_int_equal(uri.side.host_count, 0);
+        assert_int_equal(uri.files.count, count);
+        for (uint32_t n = 0; n < count; n++) {
+            assert_string_equal(config_file(&uri.files, n), files[i].paths[n]);
+        }
+    }
+}
+
+/* Room for paths: a path of any length that the system takes, and as many as there may be hosts. */
+static void test_files_bounds(void **state)
+{
+    (void)state;
+    static struct uri uri;
+    static char text[70000];
+    struct syn_err err;
+    for (size_t extra = 0; extra <= 1; extra++) {
+        memset(text, 'a', sizeof(text));
+        memcpy(text, "file:", 5);
+        text[5 + 4095 + extra] = '\0';
+        assert_int_equal(uri_parse("source", text, &uri, &err), extra == 0);
+    }
+    assert_non_null(strstr(err.msg, "the path of the file is longer than 4095 bytes"));
+    for (unsigned count = 64; count <= 65; count++) {
+        size_t used = 0;
+        for (unsigned i = 0; i < count; i++) {
+            used += (size_t)snprintf(text + used, sizeof(text) - used, ",file:%01000u", i);
+        }
+        bool ok = uri_parse("source", text + 1, &uri, &err);
+        assert_int_equal(ok, count == 64);
+        if (ok) {
+            assert_int_equal(strlen(config_file(&uri.files, 63)), 1000);
+            assert_string_equal(config_file(&uri.files, 63) + 990, "0000000063");
+        }
+    }
+    assert_non_null(strstr(err.msg, "more than 64 files"));
+    /* More text than an option takes, given to the parser alone. */
+    size_t used = 0;
+    for (unsigned i = 0; i < 17; i++) {
+        used += (size_t)snprintf(text + used, sizeof(text) - used, ",file:%04000u", i);
+    }
+    assert_false(uri_parse("source", text + 1, &uri, &err));
+}
+
 /* The table of hosts has a size. */
 static void test_host_count(void **state)
 {
@@ -221,6 +314,8 @@ int main(void)
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_files_bounds),
         cmocka_unit_test(test_host_count),
         cmocka_unit_test(test_cut),
     };

@@ -182,6 +182,33 @@ static void try_value(bool is_valkey, uint8_t type, const uint8_t *bytes, size_t
     rdb_parser_free(parser);
 }
 
+/* A whole stream in an earlier form is a whole stream. */
+static void try_lower(uint8_t from, uint8_t to, const uint8_t *bytes, size_t size)
+{
+    struct syn_err err;
+    uint64_t total;
+    size_t lower_size = size;
+    uint8_t *lower = mem_alloc(MEM_RDB, size);
+    struct rdb_parser *parser = rdb_parser_new(100, &err);
+    ASSERT(lower != NULL);
+    ASSERT(parser != NULL);
+    memcpy(lower, bytes, size);
+    bool is_at_value = parser_at_value(parser, false, from);
+    ASSERT(is_at_value);
+    bool is_whole = walk(parser, bytes, size, size + 1, &total, &err) == RDB_READY && total == size;
+    bool is_lowered = rdb_stream_lower(lower, &lower_size, from, to, &err);
+    ASSERT(is_lowered || !is_whole);
+    ASSERT(lower_size <= size);
+    if (is_whole) {
+        is_at_value = parser_at_value(parser, false, to);
+        ASSERT(is_at_value);
+        ASSERT(walk(parser, lower, lower_size, lower_size + 1, &total, &err) == RDB_READY);
+        ASSERT(total == lower_size);
+    }
+    rdb_parser_free(parser);
+    mem_free(MEM_RDB, lower);
+}
+
 /* The same bytes with a right footer must be taken apart again as they were. */
 static void try_footer(const uint8_t *bytes, size_t size)
 {
@@ -217,6 +244,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     try_footer(bytes, size);
     try_value(false, bytes[0], bytes + 1, size - 1);
     try_value(true, bytes[0], bytes + 1, size - 1);
+    try_lower(RDB_TYPE_STREAM_LISTPACKS_2, RDB_TYPE_STREAM_LISTPACKS, bytes + 1, size - 1);
+    try_lower(RDB_TYPE_STREAM_LISTPACKS_3, RDB_TYPE_STREAM_LISTPACKS, bytes + 1, size - 1);
+    try_lower(RDB_TYPE_STREAM_LISTPACKS_3, RDB_TYPE_STREAM_LISTPACKS_2, bytes + 1, size - 1);
     return 0;
 }
 

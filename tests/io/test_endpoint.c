@@ -41,6 +41,32 @@ static void test_endpoint_text(void **state)
     assert_int_equal(strlen(endpoint_text(&endpoint, text)), 255 + 6);
 }
 
+/* Of a file it is a URI that names it, one line whatever its name, and short enough that what went
+ * wrong with it still fits into a message. */
+static void test_endpoint_file_text(void **state)
+{
+    (void)state;
+    char text[ENDPOINT_TEXT_MAX];
+    static char path[5000];
+    struct endpoint endpoint = {.file = "/backup/dump.rdb"};
+    assert_string_equal(endpoint_text(&endpoint, text), "file:///backup/dump.rdb");
+    endpoint.file = "dump.rdb";
+    assert_string_equal(endpoint_text(&endpoint, text), "file:dump.rdb");
+    endpoint.file = "-";
+    assert_string_equal(endpoint_text(&endpoint, text), "file:-");
+    endpoint.file = "/a b,c%\n\xff";
+    assert_string_equal(endpoint_text(&endpoint, text), "file:///a%20b%2Cc%25%0A%FF");
+    memset(path, 'p', sizeof(path) - 1);
+    memcpy(path + sizeof(path) - 5, ".rdb", 4);
+    endpoint.file = path;
+    endpoint_text(&endpoint, text);
+    assert_in_range(strlen(text), 100, 200);
+    assert_int_equal(strncmp(text, "file:...p", 9), 0);
+    assert_string_equal(text + strlen(text) - 4, ".rdb");
+    memset(path, '\n', sizeof(path) - 1);
+    assert_in_range(strlen(endpoint_text(&endpoint, text)), 100, 200);
+}
+
 static void test_endpoint_socket(void **state)
 {
     (void)state;
@@ -125,6 +151,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_endpoint_text),
+        cmocka_unit_test(test_endpoint_file_text),
         cmocka_unit_test(test_endpoint_socket),
         cmocka_unit_test(test_endpoint_attempts),
         cmocka_unit_test(test_endpoint_unknown_name),

@@ -321,6 +321,59 @@ static void run_example(const char *path)
     assert_int_equal(WEXITSTATUS(status), SYN_EXIT_PRECHECK);
 }
 
+/* A file is a source like any other: opened, watched, paused; it ends by itself, without having
+ * followed anything, and is compared afterwards. */
+static void test_file(void **state)
+{
+    (void)state;
+    struct seen seen = {.texts_bad = 0};
+    struct syn_err err = {.code = SYN_CODE_INTERNAL};
+    char text[1024];
+    dataset_load(source.client, 6, 30);
+    test_command_ok(live_redis(&source), "SAVE");
+    snprintf(text,
+             sizeof(text),
+             "source: file://%s/dump.rdb\ndestination: %s\n",
+             source.server.folder,
+             destination.uri);
+    struct syn_engine *engine = syn_engine_open(text, strlen(text), &err);
+    if (engine == NULL)
+        fail_msg("open: %s", err.msg);
+    syn_engine_on_event(engine, on_event, &seen);
+    syn_engine_pause(engine);
+    if (!syn_engine_start(engine, &err))
+        fail_msg("start: %s", err.msg);
+    wait_phase(engine, SYN_PHASE_PAUSED);
+    syn_engine_resume(engine);
+    assert_true(syn_engine_wait(engine, LIVE_WAIT_MS, &err));
+    if (err.code != SYN_CODE_OK)
+        fail_msg("end: %s", err.msg);
+    struct syn_status *status = status_of(engine);
+    assert_int_equal(status->phase, SYN_PHASE_DONE);
+    assert_int_equal(status->keys, dataset_key_count(source.client));
+    assert_int_equal(status->keys_total, status->keys);
+    assert_int_equal(status->lag_bytes, 0);
+    assert_int_equal(status->lag_ms, -1);
+    assert_true(status->streams[0].is_file);
+    assert_int_equal(status->streams[0].phase, SYN_PHASE_DONE);
+    assert_int_equal(status->streams[0].snapshot_bytes, status->streams[0].snapshot_bytes_total);
+    assert_int_equal(status->streams[0].sessions, 0);
+    assert_int_equal(strncmp(status->streams[0].source, "file:///", 8), 0);
+    syn_status_free(status);
+    syn_engine_free(engine);
+    assert_int_equal(atomic_load_acquire(&seen.phases[SYN_PHASE_LIVE]), 0);
+    assert_int_equal(atomic_load_acquire(&seen.phases[SYN_PHASE_DONE]), 1);
+    assert_int_equal(atomic_load_acquire(&seen.texts_bad), 0);
+    assert_int_equal(live_differences(&source, &destination), 0);
+    struct syn_config *config = syn_config_new(&err);
+    struct syn_verify_result result;
+    assert_true(syn_config_load(config, text, strlen(text), "test", &err));
+    assert_true(syn_verify(config, NULL, NULL, NULL, &result, &err));
+    assert_int_equal(result.differences, 0);
+    assert_int_equal(result.keys_compared, dataset_key_count(source.client));
+    syn_config_free(config);
+}
+
 static void test_examples(void **state)
 {
     (void)state;
@@ -341,6 +394,7 @@ int main(void)
         cmocka_unit_test_setup(test_errors, empty_sides),
         cmocka_unit_test_setup(test_failure_event, empty_sides),
         cmocka_unit_test_setup(test_verify, empty_sides),
+        cmocka_unit_test_setup(test_file, empty_sides),
         cmocka_unit_test_setup(test_examples, empty_sides),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));

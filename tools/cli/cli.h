@@ -9,7 +9,9 @@
 
 #include "core/engine/syn.h"
 
-#define CLI_EXIT_INTERRUPTED 130 /* ended at once by a second signal: 128 + SIGINT */
+/* Ended at once by a second signal, or by the first before what was asked for was done: 128 +
+ * SIGINT. */
+#define CLI_EXIT_INTERRUPTED 130
 
 struct cli;
 

@@ -23,10 +23,13 @@ static const struct command table[] = {
     {.name = "sync",
      .arguments = "[OPTIONS] SOURCE DESTINATION",
      .summary = "Copy everything from one deployment to another and follow every write.",
-     .details = "Both sides are checked before anything is written. SIGINT or SIGTERM ends the "
-                "task after what the source had written by then is written too, with a report and "
-                "exit status 0; a "
-                "second one ends it at once with 130.",
+     .details =
+         "Both sides are checked before anything is written. SIGINT or SIGTERM ends the "
+         "task after what the source had written by then is written too, with a report and "
+         "exit status 0; a "
+         "second one ends it at once with 130. A source of RDB files (file:///path) is "
+         "loaded, and the task ends: once and snapshot-only change nothing, retry-connection "
+         "and silence-timeout have no meaning, and a signal before the end gives 130.",
      .options_without = "full fast rounds interval ttl-tolerance",
      .run = cli_sync},
     {.name = "verify",
@@ -34,7 +37,8 @@ static const struct command table[] = {
      .summary = "Compare two deployments in both directions and list what differs.",
      .details = "Prints one difference per line: its kind, the source database, the key with "
                 "unprintable bytes escaped, and what was seen. Nothing is written to either side. "
-                "Exit status 0: equal, 6: different.",
+                "The source may be RDB files (file:///path), read once or more often as --memory "
+                "allows. Exit status 0: equal, 6: different.",
      .options_without =
          "once snapshot-only on-nonempty on-unsupported on-corrupt losses restart positions "
          "on-unknown on-divergence publish heartbeat io readers decoders lanes silence-timeout "

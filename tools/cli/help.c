@@ -107,7 +107,7 @@ static void print_overview(void)
            "  5    the source failed or refused; rdb: the file is damaged or not readable\n"
            "  6    verify: differences were found\n"
            "  7    the destination failed or refused\n"
-           "  130  ended at once by a second signal; verify: by the first\n"
+           "  130  ended at once by a second signal; verify, and loading files: by the first\n"
            "\nExample:\n"
            "  syncline sync redis://10.0.0.1:6379 redis://10.0.0.2:6379\n");
 }

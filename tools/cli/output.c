@@ -130,7 +130,11 @@ void output_event(struct output *output, json_t *event)
 
 int output_error(struct output *output, const struct syn_err *err)
 {
-    int status = syn_code_exit_status(err->code);
+    return output_error_as(output, err, syn_code_exit_status(err->code));
+}
+
+int output_error_as(struct output *output, const struct syn_err *err, int status)
+{
     if (output->is_json) {
         json_t *event = event_new("error");
         event_set_text(event, "code", syn_code_name(err->code));

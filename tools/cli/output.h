@@ -43,6 +43,8 @@ void output_event(struct output *output, json_t *event);
 
 /* The error that ends the command: one line, or an "error" event. Returns the exit status. */
 int output_error(struct output *output, const struct syn_err *err);
+/* The same with another status than the code's. */
+int output_error_as(struct output *output, const struct syn_err *err, int status);
 /* The same where there is no output yet. */
 int output_error_only(bool is_json, const struct syn_err *err);
 /* A syn_log_callback; `arg` is the output. */

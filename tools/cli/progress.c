@@ -101,3 +101,8 @@ void progress_sample(struct progress *progress, const struct syn_status *status,
     enum syn_phase phase = are_all_past ? SYN_PHASE_LIVE : status->phase;
     part_estimate(total, phase, bytes, bytes_total, keys, status->keys_total);
 }
+
+bool status_has_files(const struct syn_status *status)
+{
+    return status->stream_count > 0 && status->streams[0].is_file;
+}

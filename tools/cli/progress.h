@@ -52,6 +52,9 @@ const char *show_bytes(double bytes, char out[24]);
 const char *show_count(double count, char out[24]);
 const char *show_duration(double seconds, char out[24]);
 
+/* Whether the sources are RDB files: a snapshot, and no stream that could lag. */
+bool status_has_files(const struct syn_status *status);
+
 /* One line for a log. */
 void progress_line(const struct progress *progress,
                    const struct syn_status *status,

@@ -127,7 +127,7 @@ void progress_line(const struct progress *progress,
              "%s %s",
              show_duration((double)status->elapsed_ms / 1000.0, a),
              syn_phase_name(status->phase));
-    if (is_live(status->phase)) {
+    if (is_live(status->phase) && !status_has_files(status)) {
         text_add(out,
                  " commands=%llu (%s/s) received=%s (%s/s)",
                  (unsigned long long)status->commands,
@@ -144,11 +144,15 @@ void progress_line(const struct progress *progress,
         add_throttles(out, status);
         return;
     }
+    char of[24] = "";
+    if (status->keys_total > 0) {
+        snprintf(of, sizeof(of), "/%llu", (unsigned long long)status->keys_total);
+    }
     text_add(out,
-             " %s keys=%llu/%llu (%s/s) received=%s (%s/s) eta=%s",
+             " %s keys=%llu%s (%s/s) received=%s (%s/s) eta=%s",
              show_percent(total->percent, a),
              (unsigned long long)status->keys,
-             (unsigned long long)status->keys_total,
+             of,
              show_count(total->keys.per_second, b),
              show_bytes((double)status->bytes_received, c),
              show_bytes(total->bytes.per_second, d),
@@ -254,6 +258,7 @@ static void cell(struct row *row, enum column column, const char *text)
 /* What a stream and the total have in common. */
 static void cells_progress(struct row *row,
                            enum syn_phase phase,
+                           bool has_stream,
                            const struct progress_part *part,
                            uint64_t keys,
                            uint64_t commands,
@@ -264,11 +269,11 @@ static void cells_progress(struct row *row,
     char text[24], line[32];
     cell(row, COLUMN_PHASE, syn_phase_name(phase));
     cell(row, COLUMN_PERCENT, show_percent(part->percent, text));
-    cell(row, COLUMN_COUNT_DONE, show_count((double)(is_live(phase) ? commands : keys), text));
+    cell(row, COLUMN_COUNT_DONE, show_count((double)(has_stream ? commands : keys), text));
     cell(row, COLUMN_BYTES, show_bytes((double)bytes, text));
     snprintf(line, sizeof(line), "%s/s", show_bytes(part->bytes.per_second, text));
     cell(row, COLUMN_RATE, line);
-    if (is_live(phase)) {
+    if (has_stream) {
         cell(row, COLUMN_LAG, show_bytes((double)lag_bytes, text));
         cell(row,
              COLUMN_LAG_TIME,
@@ -286,6 +291,7 @@ static void add_stream(struct text *out,
     struct row row = {.name = stream->source};
     cells_progress(&row,
                    stream->phase,
+                   is_live(stream->phase) && !stream->is_file,
                    part,
                    stream->snapshot_keys,
                    stream->commands,
@@ -331,6 +337,7 @@ unsigned progress_view(const struct progress *progress,
     struct row total = {.name = "total"};
     cells_progress(&total,
                    status->phase,
+                   is_live(status->phase) && !status_has_files(status),
                    &progress->total,
                    status->keys,
                    status->commands,

@@ -87,6 +87,7 @@ stream_json(const struct progress *progress, const struct syn_status *status, ui
     const struct syn_stream_status *stream = &status->streams[index];
     json_t *out = json_object();
     event_set_text(out, "source", stream->source);
+    (void)json_object_set_new(out, "is_file", json_boolean(stream->is_file));
     event_set_text(out, "phase", syn_phase_name(stream->phase));
     event_set_text(out, "wait", syn_wait_name(stream->wait));
     if (stream->wait == SYN_WAIT_THROTTLE) {
@@ -179,6 +180,12 @@ void report_progress(struct output *output,
     output_event(output, out);
 }
 
+int report_exit_status(const struct syn_status *status, const struct syn_err *err)
+{
+    bool is_cut_off = err->code == SYN_CODE_STOPPED && status_has_files(status);
+    return is_cut_off ? CLI_EXIT_INTERRUPTED : syn_code_exit_status(err->code);
+}
+
 void report_result(struct output *output,
                    const struct phase_times *times,
                    const struct syn_status *status,
@@ -187,7 +194,7 @@ void report_result(struct output *output,
     json_t *out = event_new("result");
     event_set_text(out, "command", "sync");
     event_set_text(out, "code", syn_code_name(err->code));
-    event_set_signed(out, "exit_status", syn_code_exit_status(err->code));
+    event_set_signed(out, "exit_status", report_exit_status(status, err));
     event_set_text(out, "phase", syn_phase_name(status->phase));
     set_totals(out, status);
     json_t *phases = json_array();
@@ -219,6 +226,25 @@ add_amount(struct text *out, uint64_t amount, const char *what, uint64_t bytes, 
              rate,
              seconds > 0 ? show_bytes((double)bytes / seconds, c) : "");
     text_add(out, seconds > 0 ? "/s" : "");
+}
+
+/* Where the source was when it ended. */
+static void add_end(const struct syn_status *status, struct text *out)
+{
+    char lag[24];
+    if (!status_has_files(status)) {
+        text_add(out, "; lag at the end %s", show_bytes((double)status->lag_bytes, lag));
+        return;
+    }
+    uint32_t whole = 0;
+    for (uint32_t i = 0; i < status->stream_count; i++) {
+        whole += status->streams[i].phase == SYN_PHASE_DONE;
+    }
+    text_add(out,
+             whole == status->stream_count ? "; %u of %u files loaded whole, nothing follows them"
+                                           : "; %u of %u files loaded whole",
+             whole,
+             status->stream_count);
 }
 
 void report_table(const struct phase_times *times,
@@ -259,11 +285,9 @@ void report_table(const struct phase_times *times,
     double seconds = (double)status->elapsed_ms / 1000.0;
     text_add(out, "\n%-10s %9s", syn_phase_name(status->phase), show_duration(seconds, duration));
     add_amount(out, status->operations, "written", status->bytes_received, seconds);
-    char sent[24], lag[24];
-    text_add(out,
-             "\nsent %s to the destination; lag at the end %s",
-             show_bytes((double)status->bytes_sent, sent),
-             show_bytes((double)status->lag_bytes, lag));
+    char sent[24];
+    text_add(out, "\nsent %s to the destination", show_bytes((double)status->bytes_sent, sent));
+    add_end(status, out);
     if (status->values_degraded + status->values_skipped > 0) {
         text_add(out,
                  "; %llu values were written in part and %llu left out, as the destination cannot "

@@ -18,6 +18,10 @@ struct phase_times {
 void phase_times_add(struct phase_times *times, enum syn_phase phase, uint64_t now_ms);
 void phase_times_end(struct phase_times *times, uint64_t now_ms);
 
+/* The exit status of a sync that ended like this. Files of which not all was loaded because the
+ * task was asked to end are no success. */
+int report_exit_status(const struct syn_status *status, const struct syn_err *err);
+
 void report_event(struct output *output, const struct syn_event *event);
 void report_progress(struct output *output,
                      const struct progress *progress,

@@ -24,6 +24,7 @@ struct sync_run {
     struct syn_engine *engine;
     struct syn_err err;
     bool has_started;
+    int exit_status; /* once it has ended */
     unsigned stop_count;
     struct progress progress;
     struct text text;
@@ -204,6 +205,7 @@ static void finish(struct sync_run *run)
     if (status == NULL) {
         return;
     }
+    run->exit_status = report_exit_status(status, &run->err);
     pthread_mutex_lock(&run->lock);
     struct phase_times times = run->times;
     pthread_mutex_unlock(&run->lock);
@@ -231,7 +233,9 @@ static int run_engine(struct sync_run *run)
     }
     syn_engine_free(run->engine);
     if (run->err.code == SYN_CODE_OK || run->err.code == SYN_CODE_STOPPED) {
-        return SYN_EXIT_OK;
+        return run->exit_status == SYN_EXIT_OK
+                   ? SYN_EXIT_OK
+                   : output_error_as(&run->output, &run->err, run->exit_status);
     }
     return output_error(&run->output, &run->err);
 }
