@@ -471,6 +471,39 @@ live_replconf(struct stream *stream, const uint8_t *bytes, const struct resp_com
     }
 }
 
+/* A name that the table lacks. */
+static bool live_unknown(struct stream *stream,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    const struct select *select = stream->task->select;
+    const struct resp_arg *name = &command->argv[0];
+    uint16_t rule;
+    if (select != NULL && !select_unknown(select, bytes + name->pos, name->size, &rule)) {
+        counter_add(&stream->dropped, 1);
+        return true;
+    }
+    char where[200];
+    return ERR(err,
+               SYN_CODE_UNSUPPORTED,
+               "%s is not a command that this version knows, so its keys are unknown too; stop "
+               "the use of this command, leave it out (--exclude-command), or use a later Syncline",
+               live_where(stream, bytes, command, where));
+}
+
+bool live_take(struct stream *stream,
+               const struct command_info *info,
+               const uint8_t *bytes,
+               const struct resp_command *command,
+               struct syn_err *err)
+{
+    if (UNLIKELY(stream->transaction.is_open)) {
+        return transaction_add(stream, bytes, command->size, err);
+    }
+    return live_apply(stream, info, bytes, command, stream->source_db, err);
+}
+
 static bool live_command(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command,
@@ -479,13 +512,7 @@ static bool live_command(struct stream *stream,
     const struct command_info *info =
         command_find(bytes + command->argv[0].pos, command->argv[0].size);
     if (UNLIKELY(info == NULL)) {
-        char where[200];
-        return ERR(err,
-                   SYN_CODE_UNSUPPORTED,
-                   "%s is not a command that this version knows, so its keys are unknown too; stop "
-                   "the use of "
-                   "this command, or use a later Syncline",
-                   live_where(stream, bytes, command, where));
+        return live_unknown(stream, bytes, command, err);
     }
     switch (info->class) {
     case COMMAND_SELECT:
@@ -501,10 +528,10 @@ static bool live_command(struct stream *stream,
     default:
         break;
     }
-    if (UNLIKELY(stream->transaction.is_open)) {
-        return transaction_add(stream, bytes, command->size, err);
+    if (UNLIKELY(stream->task->select != NULL)) {
+        return live_rules_take(stream, info, bytes, command, err);
     }
-    return live_apply(stream, info, bytes, command, stream->source_db, err);
+    return live_take(stream, info, bytes, command, err);
 }
 
 enum step live_step(struct stream *stream, const struct window *window, struct syn_err *err)
@@ -531,6 +558,13 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
                         (unsigned long long)stream->offset);
             step = STEP_FAIL;
             break;
+        }
+        if (UNLIKELY(stream->task->select != NULL)) {
+            step = live_rules_reserve(stream, bytes, &command, err);
+            if (step != STEP_DONE) {
+                wanted = 1;
+                break;
+            }
         }
         stream->offset += command.size;
         count++;

@@ -39,6 +39,7 @@ void stream_deinit(struct stream *stream)
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);
+    select_output_deinit(&stream->selected);
     mem_free(MEM_APPLY, stream->item_hold.bytes);
     mem_free(MEM_APPLY, stream->value_hold.bytes);
     mem_free(MEM_APPLY, stream->value.name);

@@ -34,6 +34,7 @@
 
 #include "apply/command_table.h"
 #include "apply/router.h"
+#include "apply/select_plan.h"
 #include "apply/topology.h"
 #include "rdb/rewrite.h"
 
@@ -46,6 +47,9 @@ struct task {
     bool has_db_rules;
     const uint16_t *db_map;
     uint32_t db_map_count;
+    /* Which keys, types and commands, under which names; NULL: all, as they are. */
+    const struct select *select;
+    bool drops_partial; /* on-partial drop: what cannot be computed here is left out and told */
     bool has_set_pxat;
     bool has_functions;
     uint32_t stream_count;
@@ -78,7 +82,7 @@ enum stream_state {
 
 /* How a snapshot value leaves: decided when its key is read. */
 enum value_way {
-    VALUE_SKIP,    /* its database is not selected                               */
+    VALUE_SKIP,    /* its database, key or type is not selected                  */
     VALUE_WHOLE,   /* gathered, then written in one operation                    */
     VALUE_REWRITE, /* decoded and written as ordinary commands, in pieces       */
     VALUE_STREAM,  /* size known: written as it arrives, in a unit               */
@@ -173,7 +177,9 @@ struct stream {
     struct snapshot_value value;
     struct rdb_decoder *decoder; /* for VALUE_REWRITE; made when first needed */
     struct rewriter *rewriter;
-    struct hold value_hold; /* a snapshot value being gathered */
+    /* A snapshot value being gathered; live: a command that rules have changed. */
+    struct hold value_hold;
+    struct select_output selected; /* writes into value_hold */
     struct transaction transaction;
     uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
 
@@ -189,6 +195,8 @@ struct stream {
     _Atomic uint64_t snapshot_bytes;
     _Atomic uint64_t commands;
     _Atomic uint64_t dropped;
+    _Atomic uint64_t keys_dropped; /* of the snapshot, by rules                                  */
+    _Atomic uint64_t partial_dropped; /* commands whose selected keys could not be kept right */
     _Atomic uint64_t transactions_split;
     _Atomic uint64_t values_rewritten;
     _Atomic uint64_t values_degraded;

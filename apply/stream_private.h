@@ -141,6 +141,27 @@ MUST_CHECK bool live_place(struct stream *stream,
 /* The argument that is the LIMIT of a propagated "= n LIMIT m", 0: there is none. */
 uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command);
 
+/* Outside a transaction applied, inside kept. */
+MUST_CHECK bool live_take(struct stream *stream,
+                          const struct command_info *info,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          struct syn_err *err);
+
+/* ---- live_rules.c: the rules, in front of live_take and only with task->select ---- */
+
+/* Room for what the rules may make of the command. STEP_WAIT: take it again later. */
+enum step live_rules_reserve(struct stream *stream,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct syn_err *err);
+/* Gives live_take what the rules leave of the command. */
+MUST_CHECK bool live_rules_take(struct stream *stream,
+                                const struct command_info *info,
+                                const uint8_t *bytes,
+                                const struct resp_command *command,
+                                struct syn_err *err);
+
 /* ---- live_admin.c: commands without keys, and those that name databases ---- */
 MUST_CHECK bool live_admin(struct stream *stream,
                            const struct command_info *info,

@@ -546,6 +546,8 @@ static void rig_task(struct rig *rig)
     task->has_db_rules = options->db_map != NULL;
     task->db_map = options->db_map;
     task->db_map_count = options->db_map_count;
+    task->select = options->select;
+    task->drops_partial = options->drops_partial;
     task->has_set_pxat = !options->has_no_pxat;
     task->has_functions = !options->has_no_functions;
     task->stream_count = options->streams;

@@ -1,0 +1,332 @@
+/*
+ * The rules of selection in the live stream: one stage in front of live_take, so that nothing
+ * behind it knows of rules. What it gives on is a command as the source could have sent it, in the
+ * stream's own buffer when it is not the source's bytes.
+ *
+ * Room for the changed command is made before the command is taken: another stream may have the
+ * right to hold much, and then the command waits in the input, whole.
+ */
+#include "apply/stream_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Commands left out by on-partial told one by one, per stream; the status counts all. */
+#define PARTIAL_LOGGED_MAX 100
+/* What a command may become without a look at it; larger ones are rare. */
+#define ROOM_USUAL 65536u
+
+static bool plan_make(struct stream *stream,
+                      const struct command_info *info,
+                      const uint8_t *bytes,
+                      const struct resp_command *command,
+                      struct select_plan *plan,
+                      struct syn_err *err)
+{
+    if (select_plan(stream->task->select, info, bytes, command, &stream->keys, plan, err)) {
+        return true;
+    }
+    char where[200];
+    err_context(err, "%s", live_where(stream, bytes, command, where));
+    return false;
+}
+
+static bool plan_is_written(const struct select_plan *plan)
+{
+    return plan->action == SELECT_RENAMED || plan->action == SELECT_REDUCED ||
+           plan->action == SELECT_REPLACED;
+}
+
+/* ---- room ---- */
+
+/* A command that is too large for the usual room. Whether it is written anew at all is worth the
+ * plan. */
+static enum step reserve_large(struct stream *stream,
+                               const uint8_t *bytes,
+                               const struct resp_command *command,
+                               struct syn_err *err)
+{
+    struct select_plan plan;
+    const struct command_info *info =
+        command_find(bytes + command->argv[0].pos, command->argv[0].size);
+    if (info == NULL) {
+        return STEP_DONE;
+    }
+    if (!plan_make(stream, info, bytes, command, &plan, err)) {
+        return STEP_FAIL;
+    }
+    if (!plan_is_written(&plan) && !plan.is_del_before) {
+        return STEP_DONE;
+    }
+    size_t need = select_output_bytes(stream->task->select, info, command);
+    /* The command and what becomes of it are one item together. */
+    size_t held = stream->is_holding ? stream->item_hold.size : 0;
+    size_t most = stream->task->hold_bytes_max;
+    if (held > most || need > most - held) {
+        char where[200];
+        ERR(err,
+            SYN_CODE_MEMORY,
+            "%s of %zu bytes and its copy under other names are more than the %zu bytes that "
+            "--memory leaves for one item; raise --memory to about six times the size of the "
+            "largest command",
+            live_where(stream, bytes, command, where),
+            command->size,
+            most);
+        return STEP_FAIL;
+    }
+    return hold_reserve(stream, &stream->value_hold, need, err);
+}
+
+enum step live_rules_reserve(struct stream *stream,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct syn_err *err)
+{
+    struct hold *hold = &stream->value_hold;
+    size_t need = select_output_bytes(stream->task->select, NULL, command);
+    if (LIKELY(need <= hold->capacity)) {
+        return STEP_DONE;
+    }
+    if (need <= ROOM_USUAL && need <= stream->task->hold_bytes_free) {
+        return hold_reserve(stream, hold, need, err);
+    }
+    return reserve_large(stream, bytes, command, err);
+}
+
+/* ---- what is not applied ---- */
+
+/* " (exclude_prefix[0])", or nothing when no rule is to be named. */
+static const char *rule_note(const struct stream *stream,
+                             const struct select_plan *plan,
+                             char note[SELECT_RULE_TEXT_MAX + 4])
+{
+    char rule[SELECT_RULE_TEXT_MAX];
+    note[0] = '\0';
+    if (plan->rule != SELECT_RULE_NONE) {
+        snprintf(note,
+                 SELECT_RULE_TEXT_MAX + 4,
+                 " (%s)",
+                 select_rule_text(stream->task->select, plan->rule, rule));
+    }
+    return note;
+}
+
+/* A selected key whose new value is not known at the destination. A refetch from the source of the
+ * key at plan->target (or, when that is 0, of all that are marked in stream->keys) belongs here;
+ * until there is one, the task stops or the key is left as it was. */
+static bool take_partial(struct stream *stream,
+                         const struct select_plan *plan,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    char where[200];
+    char note[SELECT_RULE_TEXT_MAX + 4];
+    live_where(stream, bytes, command, where);
+    rule_note(stream, plan, note);
+    if (!stream->task->drops_partial) {
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s %s%s, so the new value of a selected key is not known at the destination; "
+                   "select all of its keys or none, leave the command out (--exclude-command), or "
+                   "let such keys differ (--on-partial drop)",
+                   where,
+                   select_reason_text(plan->reason),
+                   note);
+    }
+    counter_add(&stream->dropped, 1);
+    counter_add(&stream->partial_dropped, 1);
+    uint64_t count = atomic_load_relaxed(&stream->partial_dropped);
+    if (count <= PARTIAL_LOGGED_MAX) {
+        log_warning("%s %s%s: it is left out, and what it writes will differ%s",
+                    where,
+                    select_reason_text(plan->reason),
+                    note,
+                    count == PARTIAL_LOGGED_MAX ? "; more of these are only counted" : "");
+    }
+    return true;
+}
+
+static bool refuse_claimed(const struct stream *stream,
+                           const struct select_plan *plan,
+                           const uint8_t *bytes,
+                           const struct resp_command *command,
+                           struct syn_err *err)
+{
+    char where[200];
+    char rule[SELECT_RULE_TEXT_MAX];
+    const struct resp_arg *key = &command->argv[plan->target];
+    return ERR(err,
+               SYN_CODE_UNSUPPORTED,
+               "%s: the key with hash %016llx keeps its name, and %s gives that name to another "
+               "selected key; leave one of them out, or rename this one too",
+               live_where(stream, bytes, command, where),
+               (unsigned long long)key_hash(bytes + key->pos, key->size),
+               select_rule_text(stream->task->select, plan->rule, rule));
+}
+
+static bool refuse_unscoped(const struct stream *stream,
+                            const uint8_t *bytes,
+                            const struct resp_command *command,
+                            struct syn_err *err)
+{
+    char where[200];
+    return ERR(err,
+               SYN_CODE_UNSUPPORTED,
+               "%s acts on whole databases, of which the rules select only a part; do the same to "
+               "the selected keys of the destination by hand and start again, or leave the "
+               "command out (--exclude-command)",
+               live_where(stream, bytes, command, where));
+}
+
+/* ---- databases ---- */
+
+static uint32_t arg_db(const struct stream *stream,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       uint32_t i)
+{
+    uint64_t db;
+    const struct resp_arg *arg = &command->argv[i];
+    bool is_number = num_read_u64((const char *)bytes + arg->pos, arg->size, &db);
+    return is_number ? task_db(stream->task, db) : DB_NONE;
+}
+
+/* The source database that COPY writes to. */
+static uint64_t
+copy_db(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command)
+{
+    uint64_t db = stream->source_db;
+    for (uint32_t i = 3; i + 1 < command->argc; i++) {
+        const struct resp_arg *word = &command->argv[i];
+        const struct resp_arg *arg = &command->argv[i + 1];
+        if (word->size == 2 && strncasecmp((const char *)bytes + word->pos, "DB", 2) == 0) {
+            (void)num_read_u64((const char *)bytes + arg->pos, arg->size, &db);
+        }
+    }
+    return db;
+}
+
+/* Whether the command touches no selected database, so that what is behind drops it whatever its
+ * keys are. */
+static bool is_elsewhere(const struct stream *stream,
+                         const struct command_info *info,
+                         const uint8_t *bytes,
+                         const struct resp_command *command)
+{
+    switch (info->class) {
+    case COMMAND_SWAPDB:
+        return command->argc == 3 && arg_db(stream, bytes, command, 1) == DB_NONE &&
+               arg_db(stream, bytes, command, 2) == DB_NONE;
+    case COMMAND_COPY:
+        return task_db(stream->task, copy_db(stream, bytes, command)) == DB_NONE;
+    default:
+        return task_db(stream->task, stream->source_db) == DB_NONE && !live_is_beyond_db(info);
+    }
+}
+
+/* ---- the stage ---- */
+
+static bool take_written(struct stream *stream,
+                         const uint8_t *bytes,
+                         const struct resp_command *written,
+                         struct syn_err *err)
+{
+    const struct command_info *info =
+        command_find(bytes + written->argv[0].pos, written->argv[0].size);
+    ASSERT(info != NULL);
+    return live_take(stream, info, bytes, written, err);
+}
+
+static struct select_output *output_of(struct stream *stream)
+{
+    struct select_output *output = &stream->selected;
+    output->bytes = stream->value_hold.bytes;
+    output->capacity = stream->value_hold.capacity;
+    return output;
+}
+
+/* COPY of a key that is not there, because of its type, leaves the target as it is: so the target
+ * goes first. */
+static bool take_del_before(struct stream *stream,
+                            const uint8_t *bytes,
+                            const struct resp_command *command,
+                            struct syn_err *err)
+{
+    const struct resp_arg *from = &command->argv[1];
+    const struct resp_arg *to = &command->argv[2];
+    uint64_t db = stream->source_db;
+    uint64_t target_db = copy_db(stream, bytes, command);
+    if (db == target_db && from->size == to->size &&
+        memcmp(bytes + from->pos, bytes + to->pos, from->size) == 0) {
+        return true; /* no server does this; removing the key would be worse than nothing */
+    }
+    struct select_output *output = output_of(stream);
+    struct resp_command written;
+    if (!select_write_del(stream->task->select, 2, bytes, command, output, &written, err)) {
+        return false;
+    }
+    stream->source_db = target_db;
+    bool is_done = take_written(stream, output->bytes, &written, err);
+    stream->source_db = db;
+    /* The list was used for the DEL: it is COPY's again. */
+    stream->keys.count = 2;
+    stream->keys.positions[0] = 1 | SELECT_MARK;
+    stream->keys.positions[1] = 2 | SELECT_MARK;
+    return is_done;
+}
+
+static bool take_plan(struct stream *stream,
+                      const struct command_info *info,
+                      const struct select_plan *plan,
+                      const uint8_t *bytes,
+                      const struct resp_command *command,
+                      struct syn_err *err)
+{
+    if (plan->is_del_before && !take_del_before(stream, bytes, command, err)) {
+        return false;
+    }
+    if (!plan_is_written(plan)) {
+        return live_take(stream, info, bytes, command, err);
+    }
+    struct select_output *output = output_of(stream);
+    struct resp_command written;
+    bool is_done =
+        select_write(
+            stream->task->select, plan, bytes, command, &stream->keys, output, &written, err) &&
+        take_written(stream, output->bytes, &written, err);
+    hold_clear(stream, &stream->value_hold);
+    return is_done;
+}
+
+bool live_rules_take(struct stream *stream,
+                     const struct command_info *info,
+                     const uint8_t *bytes,
+                     const struct resp_command *command,
+                     struct syn_err *err)
+{
+    struct select_plan plan;
+    if (UNLIKELY(is_elsewhere(stream, info, bytes, command))) {
+        return live_take(stream, info, bytes, command, err);
+    }
+    if (!plan_make(stream, info, bytes, command, &plan, err)) {
+        return false;
+    }
+    switch (plan.action) {
+    case SELECT_FORWARD:
+    case SELECT_RENAMED:
+    case SELECT_REDUCED:
+    case SELECT_REPLACED:
+        return take_plan(stream, info, &plan, bytes, command, err);
+    case SELECT_DROPPED:
+        counter_add(&stream->dropped, 1);
+        return true;
+    case SELECT_PARTIAL:
+        return take_partial(stream, &plan, bytes, command, err);
+    case SELECT_CLAIMED:
+        return refuse_claimed(stream, &plan, bytes, command, err);
+    case SELECT_UNSCOPED:
+        return refuse_unscoped(stream, bytes, command, err);
+    }
+    return false;
+}
