@@ -168,6 +168,8 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->has_db_rules = config->has_db_rules;
     task->db_map = config->db_map;
     task->db_map_count = CONFIG_DB_MAX;
+    task->select = config_select(config);
+    task->drops_partial = config->drops_partial;
     task->has_set_pxat = topology_has_set_pxat(&engine->destination);
     task->has_functions = topology_has_functions(&engine->destination);
     task->stream_count = engine->stream_count;

@@ -62,6 +62,7 @@ enum syn_option_kind {
     SYN_OPTION_SIZE,     /* bytes, with k, m, g; within [min, max] */
     SYN_OPTION_DURATION, /* ms, with ms, s, m, h; within [min, max] */
     SYN_OPTION_CHOICE,   /* one of `choices` */
+    SYN_OPTION_LIST,     /* any number of texts: see syn_config_set */
 };
 
 struct syn_option {
@@ -93,11 +94,12 @@ SYN_API bool syn_config_load_file(struct syn_config *config, const char *path, s
 /* Takes every SYNCLINE_… variable of the table from the process' environment. */
 SYN_API bool syn_config_load_env(struct syn_config *config, struct syn_err *err);
 /* One option by its name, without dashes in front; `value` as on the command line ("true" for a
- * flag). */
+ * flag). A value is added to a list; an empty one empties it. A file's or the environment's list
+ * replaces the one before; there, and here, a value of several lines is several values. */
 SYN_API bool
 syn_config_set(struct syn_config *config, const char *name, const char *value, struct syn_err *err);
 /* What an option is set to, else its default as text; NULL when it has neither, is a secret or does
- * not exist. Valid until the configuration changes. */
+ * not exist. A list has one value per line. Valid until the configuration changes. */
 SYN_API const char *syn_config_get(const struct syn_config *config, const char *name);
 
 /* ---- log: one line per event, for people; never a key, a value or a secret ---- */
@@ -166,6 +168,8 @@ struct syn_status {
     uint64_t operations;         /* commands acknowledged by the destination               */
     uint64_t commands;           /* of live streams, decoded                               */
     uint64_t dropped;            /* live commands that carry nothing to apply, or are filtered */
+    uint64_t keys_dropped;       /* snapshot keys that rules leave out                     */
+    uint64_t partial_dropped;    /* live commands left out although selected keys now differ */
     uint64_t values_rewritten;   /* snapshot values written as ordinary commands           */
     uint64_t values_degraded;    /* …without what the destination cannot represent         */
     uint64_t values_skipped;     /* …left out                                              */

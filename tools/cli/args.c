@@ -117,6 +117,19 @@ static void hide(const struct syn_option *option, char *value)
     }
 }
 
+/* Whether it is the first value of a list: what the file or the environment listed then gives way
+ * to the command line's. */
+static bool list_begins(struct cli *cli, const struct syn_option *option)
+{
+    size_t count;
+    size_t index = (size_t)(option - syn_options(&count));
+    if (option->kind != SYN_OPTION_LIST || index >= CLI_OPTIONS_MAX || cli->list_seen[index]) {
+        return false;
+    }
+    cli->list_seen[index] = true;
+    return true;
+}
+
 static bool set_option(struct cli *cli,
                        const struct syn_option *option,
                        bool is_positional,
@@ -126,7 +139,8 @@ static bool set_option(struct cli *cli,
     if (strcmp(option->name, "config") == 0) {
         return true; /* loaded before */
     }
-    bool ok = syn_config_set(cli->config, option->name, value != NULL ? value : "true", err);
+    bool ok = !list_begins(cli, option) || syn_config_set(cli->config, option->name, "", err);
+    ok = ok && syn_config_set(cli->config, option->name, value != NULL ? value : "true", err);
     if (!ok && !is_positional && strncmp(err->msg, option->name, strlen(option->name)) == 0) {
         char text[sizeof(err->msg)];
         snprintf(text, sizeof(text), "--%.500s", err->msg);

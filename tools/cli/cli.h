@@ -9,6 +9,7 @@
 
 #include "core/engine/syn.h"
 
+#define CLI_OPTIONS_MAX 128
 #define CLI_EXIT_INTERRUPTED 130 /* ended at once by a second signal: 128 + SIGINT */
 
 struct cli;
@@ -25,15 +26,16 @@ struct command {
     const struct syn_option *(*own_options)(unsigned *count);
     int (*run)(struct cli *cli); /* the exit status */
 };
-const struct command *command_table(unsigned *count);
-const struct command *command_find(const char *name);
+const struct command *cli_command_table(unsigned *count);
+const struct command *cli_command_find(const char *name);
 bool command_takes(const struct command *command, const char *option);
 
 /* One run of a command. */
 struct cli {
     const struct command *command;
     struct syn_config *config;
-    int argc; /* with own_options: the arguments behind the command */
+    bool list_seen[CLI_OPTIONS_MAX]; /* lists that the command line has begun, by option */
+    int argc;                        /* with own_options: the arguments behind the command */
     char **argv;
     const char *topic; /* help only: the command it is about, NULL: all */
     bool is_json;

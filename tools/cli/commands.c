@@ -8,7 +8,7 @@
 
 static int run_help(struct cli *cli)
 {
-    help_print(cli->topic != NULL ? command_find(cli->topic) : NULL);
+    help_print(cli->topic != NULL ? cli_command_find(cli->topic) : NULL);
     return SYN_EXIT_OK;
 }
 
@@ -56,13 +56,13 @@ static const struct command table[] = {
 };
 #define COMMAND_COUNT (sizeof(table) / sizeof(table[0]))
 
-const struct command *command_table(unsigned *count)
+const struct command *cli_command_table(unsigned *count)
 {
     *count = COMMAND_COUNT;
     return table;
 }
 
-const struct command *command_find(const char *name)
+const struct command *cli_command_find(const char *name)
 {
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(table[i].name, name) == 0) {
@@ -165,7 +165,7 @@ static int run_without_options(struct cli *cli, int argc, char **argv)
                  cli->command->arguments);
         return usage_error(cli->is_json, text);
     }
-    if (argc == 1 && command_find(argv[0]) == NULL) {
+    if (argc == 1 && cli_command_find(argv[0]) == NULL) {
         return usage_error(cli->is_json, "no such command; see syncline help");
     }
     cli->topic = argc == 1 ? argv[0] : NULL;
@@ -187,7 +187,7 @@ int cli_main(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0) {
         return run_version(&cli);
     }
-    cli.command = command_find(argv[1]);
+    cli.command = cli_command_find(argv[1]);
     if (cli.command == NULL) {
         return usage_error(cli.is_json,
                            "no such command (sync, verify, rdb, help, version); see "

@@ -40,8 +40,9 @@ static void print_option(const struct syn_option *option)
     char text[700];
     snprintf(text,
              sizeof(text),
-             "%s (%s%s%s%s)",
+             "%s (%s%s%s%s%s)",
              option->help,
+             option->kind == SYN_OPTION_LIST ? "any number of times; a list in a file; " : "",
              option->default_text != NULL ? "default: " : "",
              option->default_text != NULL ? option->default_text : "",
              option->default_text != NULL ? "; " : "",
@@ -94,7 +95,7 @@ static void print_overview(void)
            "Usage: syncline COMMAND [ARGUMENTS]\n\nCommands:\n",
            syn_version());
     unsigned count;
-    const struct command *table = command_table(&count);
+    const struct command *table = cli_command_table(&count);
     for (unsigned i = 0; i < count; i++) {
         printf("  %-10s %s\n", table[i].name, table[i].summary);
     }
