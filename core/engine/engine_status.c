@@ -79,6 +79,8 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
         status->lag_bytes += stream->lag_bytes;
         status->lag_ms = stream->lag_ms > status->lag_ms ? stream->lag_ms : status->lag_ms;
         status->dropped += atomic_load_relaxed(&engine->streams[i].dropped);
+        status->keys_dropped += atomic_load_relaxed(&engine->streams[i].keys_dropped);
+        status->partial_dropped += atomic_load_relaxed(&engine->streams[i].partial_dropped);
         status->values_rewritten += atomic_load_relaxed(&engine->streams[i].values_rewritten);
         status->values_degraded += atomic_load_relaxed(&engine->streams[i].values_degraded);
         status->values_skipped += atomic_load_relaxed(&engine->streams[i].values_skipped);

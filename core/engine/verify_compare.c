@@ -41,7 +41,16 @@ static struct verify_link *source_of(struct work *work, uint32_t index)
 static struct verify_link *destination_of(struct work *work, uint32_t index)
 {
     return verify_owner(
-        &work->verify->destination, work->keys[index].bytes, work->keys[index].size);
+        &work->verify->destination, work->keys[index].there, work->keys[index].there_size);
+}
+
+/* The key's name on the side that the link is of. */
+static struct slice name_of(const struct work *work, uint32_t index, const struct verify_link *link)
+{
+    const struct verify_key *key = &work->keys[index];
+    bool is_source = link->control.side == SIDE_SOURCE;
+    return (struct slice){(const uint8_t *)(is_source ? key->bytes : key->there),
+                          is_source ? key->size : key->there_size};
 }
 
 static bool flush_both(struct work *work)
@@ -56,8 +65,8 @@ static bool ask_one(struct work *work,
                     const char *name,
                     const char *const *extras)
 {
-    const struct verify_key *key = &work->keys[index];
-    return verify_append(link, name, key->bytes, key->size, extras, work->err);
+    struct slice key = name_of(work, index, link);
+    return verify_append(link, name, (const char *)key.bytes, key.size, extras, work->err);
 }
 
 /* ---- expiry ---- */
@@ -149,20 +158,22 @@ static bool size_fetch(struct work *work, struct verify_side *side, uint32_t ind
     return true;
 }
 
+static bool size_ask(struct work *work, uint32_t index, struct verify_link *link)
+{
+    struct slice key = name_of(work, index, link);
+    const char *argv[] = {"MEMORY", "USAGE", (const char *)key.bytes};
+    const size_t sizes[] = {6, 5, key.size};
+    return control_append(&link->control, 3, argv, sizes, work->err);
+}
+
 static bool sizes_read(struct work *work, uint32_t count)
 {
     struct verify *verify = work->verify;
     bool at_source = verify->source.has_memory_usage;
     bool at_destination = verify->destination.has_memory_usage;
     for (uint32_t i = 0; i < count; i++) {
-        const struct verify_key *key = &work->keys[i];
-        const char *argv[] = {"MEMORY", "USAGE", key->bytes};
-        const size_t sizes[] = {6, 5, key->size};
-        if (at_source && !control_append(&source_of(work, i)->control, 3, argv, sizes, work->err)) {
-            return false;
-        }
-        if (at_destination &&
-            !control_append(&destination_of(work, i)->control, 3, argv, sizes, work->err)) {
+        if ((at_source && !size_ask(work, i, source_of(work, i))) ||
+            (at_destination && !size_ask(work, i, destination_of(work, i)))) {
             return false;
         }
     }
@@ -234,6 +245,8 @@ equal_values(const struct verify *verify, struct verdict *verdict, enum verdict_
 /* Whether presence and types alone decide the verdict. */
 static bool decide_by_type(const struct verify *verify, struct verdict *verdict, int64_t now)
 {
+    verdict->source_type = verify_type_taken(verify, verdict->source_type);
+    verdict->destination_type = verify_type_taken(verify, verdict->destination_type);
     verdict->is_on_both =
         verdict->source_type != VALUE_NONE && verdict->destination_type != VALUE_NONE;
     if (!verdict->is_on_both) {
@@ -434,8 +447,8 @@ static bool piecewise(struct work *work, uint32_t index)
                       work->err) ||
         !content_read(destination_of(work, index),
                       verdict->source_type,
-                      key->bytes,
-                      key->size,
+                      key->there,
+                      key->there_size,
                       &options,
                       &to,
                       work->err)) {

@@ -6,6 +6,7 @@
  * verify_compare.c  a batch of keys: payload first, elements where payloads differ;
  *                   or, in the fast mode, by type, length and expiry
  * verify_suspects.c keys that looked different, to be read again
+ * verify_rules.c    which keys and types are looked at, and their names on each side
  * verify.c          the two scans, the rounds and the report
  *
  * Threads: the caller's, blocking. Memory: one batch of replies from each side (bounded by
@@ -121,8 +122,10 @@ MUST_CHECK bool content_read_stream(struct verify_link *link,
 /* ---- comparing ---- */
 
 struct verify_key {
-    const char *bytes;
+    const char *bytes; /* its name at the source */
     size_t size;
+    const char *there; /* its name at the destination */
+    size_t there_size;
 };
 
 enum verdict_kind {
@@ -168,6 +171,7 @@ struct verify {
     bool is_bound_reached; /* too many suspects: the rest is reported without another look */
     /* Of one batch, each VERIFY_BATCH_KEYS long. */
     struct verify_key *keys;
+    struct select_name *names; /* with rules: of each key on the side where it was not found */
     struct verdict *verdicts;
     uint32_t *pieces;
     uint32_t *wholes;
@@ -189,6 +193,20 @@ void verdict_compare_ttl(const struct verify *verify, struct verdict *verdict);
 /* The expiry command's reply as absolute unix ms. */
 int64_t verify_expiry(const struct verify *verify, int64_t reply, int64_t sent_ms);
 const char *verify_expiry_command(const struct verify *verify);
+
+/* ---- rules ---- */
+
+/* verify->keys[index] becomes the key of this name on this side, with its name on the other one.
+ * *is_taken false: no rule takes it. `bytes` must stay valid. */
+MUST_CHECK bool verify_key_take(struct verify *verify,
+                                enum side side,
+                                const char *bytes,
+                                size_t size,
+                                uint32_t index,
+                                bool *is_taken,
+                                struct syn_err *err);
+/* The type, VALUE_NONE when rules do not select it: then there is nothing to compare. */
+enum value_type verify_type_taken(const struct verify *verify, enum value_type type);
 
 /* ---- suspects ---- */
 

@@ -118,6 +118,8 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "operations", status->operations);
     event_set_number(out, "commands", status->commands);
     event_set_number(out, "dropped", status->dropped);
+    event_set_number(out, "keys_dropped", status->keys_dropped);
+    event_set_number(out, "partial_dropped", status->partial_dropped);
     event_set_number(out, "transactions_split", status->transactions_split);
     event_set_number(out, "values_rewritten", status->values_rewritten);
     event_set_number(out, "values_degraded", status->values_degraded);
@@ -231,6 +233,16 @@ void report_table(const struct phase_times *times,
              "\nsent %s to the destination; lag at the end %s",
              show_bytes((double)status->bytes_sent, sent),
              show_bytes((double)status->lag_bytes, lag));
+    if (status->keys_dropped > 0) {
+        text_add(
+            out, "; %llu keys were left out by rules", (unsigned long long)status->keys_dropped);
+    }
+    if (status->partial_dropped > 0) {
+        text_add(out,
+                 "; %llu commands could not be applied by the rules (on-partial drop), what they "
+                 "write differs",
+                 (unsigned long long)status->partial_dropped);
+    }
     if (status->values_degraded + status->values_skipped > 0) {
         text_add(out,
                  "; %llu values were written in part and %llu left out, as the destination cannot "
