@@ -6,7 +6,7 @@
  * Room for the changed command is made before the command is taken: another stream may have the
  * right to hold much, and then the command waits in the input, whole.
  */
-#include "apply/stream_private.h"
+#include "apply/live_way.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -179,52 +179,6 @@ static bool refuse_unscoped(const struct stream *stream,
                live_where(stream, bytes, command, where));
 }
 
-/* ---- databases ---- */
-
-static uint32_t arg_db(const struct stream *stream,
-                       const uint8_t *bytes,
-                       const struct resp_command *command,
-                       uint32_t i)
-{
-    uint64_t db;
-    const struct resp_arg *arg = &command->argv[i];
-    bool is_number = num_read_u64((const char *)bytes + arg->pos, arg->size, &db);
-    return is_number ? task_db(stream->task, db) : DB_NONE;
-}
-
-/* The source database that COPY writes to. */
-static uint64_t
-copy_db(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command)
-{
-    uint64_t db = stream->source_db;
-    for (uint32_t i = 3; i + 1 < command->argc; i++) {
-        const struct resp_arg *word = &command->argv[i];
-        const struct resp_arg *arg = &command->argv[i + 1];
-        if (word->size == 2 && strncasecmp((const char *)bytes + word->pos, "DB", 2) == 0) {
-            (void)num_read_u64((const char *)bytes + arg->pos, arg->size, &db);
-        }
-    }
-    return db;
-}
-
-/* Whether the command touches no selected database, so that what is behind drops it whatever its
- * keys are. */
-static bool is_elsewhere(const struct stream *stream,
-                         const struct command_info *info,
-                         const uint8_t *bytes,
-                         const struct resp_command *command)
-{
-    switch (info->class) {
-    case COMMAND_SWAPDB:
-        return command->argc == 3 && arg_db(stream, bytes, command, 1) == DB_NONE &&
-               arg_db(stream, bytes, command, 2) == DB_NONE;
-    case COMMAND_COPY:
-        return task_db(stream->task, copy_db(stream, bytes, command)) == DB_NONE;
-    default:
-        return task_db(stream->task, stream->source_db) == DB_NONE && !live_is_beyond_db(info);
-    }
-}
-
 /* ---- the stage ---- */
 
 static bool take_written(struct stream *stream,
@@ -256,7 +210,7 @@ static bool take_del_before(struct stream *stream,
     const struct resp_arg *from = &command->argv[1];
     const struct resp_arg *to = &command->argv[2];
     uint64_t db = stream->source_db;
-    uint64_t target_db = copy_db(stream, bytes, command);
+    uint64_t target_db = live_copy_db(stream->source_db, bytes, command);
     if (db == target_db && from->size == to->size &&
         memcmp(bytes + from->pos, bytes + to->pos, from->size) == 0) {
         return true; /* no server does this; removing the key would be worse than nothing */
@@ -306,7 +260,7 @@ bool live_rules_take(struct stream *stream,
                      struct syn_err *err)
 {
     struct select_plan plan;
-    if (UNLIKELY(is_elsewhere(stream, info, bytes, command))) {
+    if (UNLIKELY(live_is_elsewhere(stream->task, stream->source_db, info, bytes, command))) {
         return live_take(stream, info, bytes, command, err);
     }
     if (!plan_make(stream, info, bytes, command, &plan, err)) {
