@@ -230,6 +230,34 @@ static bool take_del_before(struct stream *stream,
     return is_done;
 }
 
+static bool has_one_slot(const uint8_t *bytes, const struct resp_arg *a, const struct resp_arg *b)
+{
+    return slot_of_key(bytes + a->pos, a->size) == slot_of_key(bytes + b->pos, b->size);
+}
+
+/* Writes the plan's command. A RENAME of keys in two slots of a cluster stays one: no script may
+ * have both, and what is behind knows what to do with a RENAME, if anything does. */
+static bool plan_write(struct stream *stream,
+                       const struct select_plan *plan,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       struct resp_command *written,
+                       struct syn_err *err)
+{
+    const struct select *select = stream->task->select;
+    struct select_output *output = output_of(stream);
+    if (!select_write(select, plan, bytes, command, &stream->keys, output, written, err)) {
+        return false;
+    }
+    if (plan->form != SELECT_RENAME_OR_DEL || !stream->task->route->is_cluster ||
+        has_one_slot(output->bytes, &written->argv[3], &written->argv[4])) {
+        return true;
+    }
+    struct select_plan plain = *plan;
+    plain.form = SELECT_SAME;
+    return select_write(select, &plain, bytes, command, &stream->keys, output, written, err);
+}
+
 static bool take_plan(struct stream *stream,
                       const struct command_info *info,
                       const struct select_plan *plan,
@@ -237,18 +265,18 @@ static bool take_plan(struct stream *stream,
                       const struct resp_command *command,
                       struct syn_err *err)
 {
-    if (plan->is_del_before && !take_del_before(stream, bytes, command, err)) {
-        return false;
-    }
-    if (!plan_is_written(plan)) {
+    struct resp_command written;
+    bool is_written = plan_is_written(plan);
+    if (!is_written && !plan->is_del_before) {
         return live_take(stream, info, bytes, command, err);
     }
-    struct select_output *output = output_of(stream);
-    struct resp_command written;
-    bool is_done =
-        select_write(
-            stream->task->select, plan, bytes, command, &stream->keys, output, &written, err) &&
-        take_written(stream, output->bytes, &written, err);
+    bool is_done = !plan->is_del_before || take_del_before(stream, bytes, command, err);
+    if (is_done && is_written) {
+        is_done = plan_write(stream, plan, bytes, command, &written, err) &&
+                  take_written(stream, stream->selected.bytes, &written, err);
+    } else if (is_done) {
+        is_done = live_take(stream, info, bytes, command, err);
+    }
     hold_clear(stream, &stream->value_hold);
     return is_done;
 }

@@ -223,6 +223,20 @@ static void test_transactions(void **state)
     rig_free(rig);
 }
 
+/* A RENAME over two slots is never a script, which no cluster takes: it stays what it is. */
+static void test_rename_over_slots(void **state)
+{
+    (void)state;
+    RULES("exclude_type string", "rename_prefix old:={foo}");
+    struct rig *rig =
+        live_rig_of((struct rig_options){.is_cluster = true, .lanes = 2, .shards = 2});
+    FEED(rig, "RENAME old:1 old:2");
+    assert_non_null(strstr(rig->peers[1].text, "0 EVAL if?redis"));
+    rig_command(rig, 0, "RENAME foo bar");
+    FAILS(rig, "RENAME has keys in slots 12182 and 5061");
+    rig_free(rig);
+}
+
 /* ---- what stops ---- */
 
 static void test_stops(void **state)
@@ -618,6 +632,7 @@ int main(void)
         cmocka_unit_test(test_databases),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_transactions),
+        cmocka_unit_test(test_rename_over_slots),
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_drops_partial),
         cmocka_unit_test(test_unknown_commands),

@@ -141,13 +141,14 @@ static void expect_error(const char *args, int status, const char *line)
 static void test_usage(void **state)
 {
     (void)state;
-    expect_error("",
-                 2,
-                 "syncline: no command given (sync, verify, rdb, help, version); see syncline "
-                 "help\n");
+    expect_error(
+        "",
+        2,
+        "syncline: no command given (sync, verify, explain, rdb, help, version); see syncline "
+        "help\n");
     expect_error("snyc a b",
                  2,
-                 "syncline: no such command (sync, verify, rdb, help, version); see "
+                 "syncline: no such command (sync, verify, explain, rdb, help, version); see "
                  "syncline help\n");
     expect_error("sync a b --on-nonemty stop",
                  2,

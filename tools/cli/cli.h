@@ -24,6 +24,15 @@ struct command {
     const char *options_without;
     /* Options of its own, which are no settings of a task; it reads its arguments itself. */
     const struct syn_option *(*own_options)(unsigned *count);
+    /* Options beside those of the table, before which they come; with `take` also words that are no
+     * source and destination. */
+    const struct syn_option *(*more_options)(unsigned *count);
+    /* One of more_options with its value, or (option NULL) a word; is_behind: behind "--". */
+    bool (*take)(struct cli *cli,
+                 const struct syn_option *option,
+                 char *value,
+                 bool is_behind,
+                 struct syn_err *err);
     int (*run)(struct cli *cli); /* the exit status */
 };
 const struct command *cli_command_table(unsigned *count);
@@ -56,6 +65,13 @@ void help_print(const struct command *command); /* NULL: the overview */
 int cli_sync(struct cli *cli);
 int cli_verify(struct cli *cli);
 int cli_rdb(struct cli *cli);
+int cli_explain(struct cli *cli);
+bool cli_explain_take(struct cli *cli,
+                      const struct syn_option *option,
+                      char *value,
+                      bool is_behind,
+                      struct syn_err *err);
+const struct syn_option *cli_explain_options(unsigned *count);
 const struct syn_option *cli_rdb_options(unsigned *count);
 
 #endif

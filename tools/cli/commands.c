@@ -35,9 +35,27 @@ static const struct command table[] = {
      .details = "Prints one difference per line: its kind, the source database, the key with "
                 "unprintable bytes escaped, and what was seen. Nothing is written to either side. "
                 "Exit status 0: equal, 6: different.",
-     .options_without = "once snapshot-only on-nonempty on-unsupported io readers decoders lanes "
+     .options_without = "once snapshot-only on-nonempty on-unsupported include-command "
+                        "exclude-command on-partial io readers decoders lanes "
                         "silence-timeout retry-connection drain-timeout prefer-replica",
      .run = cli_verify},
+    {.name = "explain",
+     .arguments = "[OPTIONS] KEY... | \"COMMAND ARGUMENT...\" | -- COMMAND ARGUMENT...",
+     .summary = "Say what the rules make of keys and commands, and which rule does it.",
+     .details =
+         "Nothing is connected to. A word is a key; one that begins with the name of a "
+         "command and a blank is a command, and so is all behind --. Unprintable bytes are "
+         "written as they are printed: \\xNN, \\n, \\r, \\t, \\\", \\\\. Rules and databases are "
+         "given as to sync.",
+     .options_without = "full fast rounds interval ttl-tolerance once snapshot-only on-nonempty "
+                        "on-unsupported db io readers decoders memory connect-timeout "
+                        "silence-timeout retry-connection drain-timeout prefer-replica "
+                        "progress-interval log-level source-user source-password "
+                        "source-password-file destination-user destination-password "
+                        "destination-password-file",
+     .more_options = cli_explain_options,
+     .take = cli_explain_take,
+     .run = cli_explain},
     {.name = "rdb",
      .arguments = "[OPTIONS] FILE",
      .summary = "Read an RDB file: what is in it, and whether it is whole.",
@@ -177,7 +195,7 @@ int cli_main(int argc, char **argv)
     struct cli cli = {.is_json = args_want_json(argc, argv)};
     if (argc < 2) {
         return usage_error(cli.is_json,
-                           "no command given (sync, verify, rdb, help, version); see "
+                           "no command given (sync, verify, explain, rdb, help, version); see "
                            "syncline help");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -190,7 +208,7 @@ int cli_main(int argc, char **argv)
     cli.command = cli_command_find(argv[1]);
     if (cli.command == NULL) {
         return usage_error(cli.is_json,
-                           "no such command (sync, verify, rdb, help, version); see "
+                           "no such command (sync, verify, explain, rdb, help, version); see "
                            "syncline help");
     }
     if (cli.command->own_options != NULL) {

@@ -74,6 +74,15 @@ static void print_command(const struct command *command)
     if (command->options_without == NULL) {
         return;
     }
+    unsigned more_count = 0;
+    const struct syn_option *more =
+        command->more_options != NULL ? command->more_options(&more_count) : NULL;
+    if (more_count > 0) {
+        printf("\nOptions:\n");
+    }
+    for (unsigned i = 0; i < more_count; i++) {
+        print_option(&more[i]);
+    }
     putchar('\n');
     print_wrapped(
         "Options, each also an environment variable and, with '_' for '-', a field of the "
