@@ -134,7 +134,7 @@ static inline void naive_rename(const struct naive *naive, const char *key, char
 static inline void naive_print(const struct naive *naive)
 {
     for (uint32_t i = 0; i < naive->rule_count; i++) {
-        fprintf(stderr, "%s: %s\n", select_list_name(naive->rules[i].list), naive->rules[i].text);
+        fprintf(stderr, "list %d: %s\n", (int)naive->rules[i].list, naive->rules[i].text);
     }
 }
 
