@@ -366,6 +366,25 @@ static void test_snapshot(void **state)
     bytes_free(&rdb);
 }
 
+/* The new name decides the shard also in a snapshot. */
+static void test_snapshot_cluster(void **state)
+{
+    (void)state;
+    RULES("rename_prefix {foo}=");
+    struct bytes rdb = {0};
+    rdb_open(&rdb);
+    rdb_string_add(&rdb, "{foo}bar", "1", 1); /* bar is in slot 5061, foo in 12182 */
+    rdb_string_add(&rdb, "{foo}foo", "2", 1);
+    rdb_list_add(&rdb, "{foo}{bar}", 2, 3);
+    rdb_close(&rdb);
+    struct rig *rig = rig_of((struct rig_options){.is_cluster = true, .lanes = 2, .shards = 2});
+    feed_snapshot(rig, &rdb, 0);
+    assert_non_null(strstr(rig->peers[0].text, "0 SET bar 1\n0 RESTORE {bar} 0 "));
+    rig_expect(rig, 1, "0 SET foo 2\n");
+    rig_free(rig);
+    bytes_free(&rdb);
+}
+
 /* Functions and scripts of a snapshot go with the commands that would make them. */
 static void test_snapshot_functions(void **state)
 {
@@ -637,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_drops_partial),
         cmocka_unit_test(test_unknown_commands),
         cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_snapshot_cluster),
         cmocka_unit_test(test_snapshot_functions),
         cmocka_unit_test(test_snapshot_claimed),
         cmocka_unit_test(test_snapshot_again),

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "tests/support/random.h"
 
 #define TAGS 4
+#define NO_TAG UINT_MAX
 #define WORDS_MAX 16
 #define OPTIONS_MAX 12
 
@@ -172,7 +174,12 @@ static const struct {
     {"SADD K V V", FORM_FREE, NULL},
     {"SREM K V", FORM_FREE, NULL},
     {"SPOP K", FORM_FREE, NULL},
+    {"SADD K V V V V V V", FORM_FREE, NULL},
+    {"SADD K V V V V V V", FORM_FREE, NULL},
     {"SMOVE K K V", FORM_FREE, NULL}, /* the member is named: always computable */
+    {"SMOVE K K V", FORM_FREE, NULL},
+    {"SMOVE K K V", FORM_FREE, NULL},
+    {"SMOVE K K V", FORM_FREE, NULL},
     {"SINTERSTORE K K K", FORM_STORE, NULL},
     {"SUNIONSTORE K K K", FORM_STORE, NULL},
     {"SDIFFSTORE K K K", FORM_STORE, NULL},
@@ -226,7 +233,11 @@ static void random_word(struct traffic *traffic, const char *form, unsigned tag,
         const char *prefix = prefixes[random_below(random, 4)];
         unsigned number = random_below(random, 6);
         const char *suffix = random_below(random, 3) == 0 ? ":x" : "";
-        snprintf(out, 64, "%s:{%u}:%u%s", prefix, tag, number, suffix);
+        if (tag == NO_TAG) { /* its slot changes with its name */
+            snprintf(out, 64, "%s:plain:%u%s", prefix, number, suffix);
+        } else {
+            snprintf(out, 64, "%s:{%u}:%u%s", prefix, tag, number, suffix);
+        }
     } else if (strcmp(form, "V") == 0) {
         snprintf(out, 64, "v%u", random_below(random, 8));
     } else if (strcmp(form, "N") == 0) {
@@ -318,6 +329,10 @@ static bool send_one(struct traffic *traffic, redisContext *redis, unsigned tag)
 {
     struct words words;
     unsigned i = random_below(&traffic->random, TEMPLATES);
+    bool has_one_key = strchr(templates[i].words, 'K') == strrchr(templates[i].words, 'K');
+    if (has_one_key && !source.is_cluster && random_below(&traffic->random, 4) == 0) {
+        tag = NO_TAG;
+    }
     fill(traffic, templates[i].words, tag, &words);
     if (is_partial(traffic, &words, templates[i].form, templates[i].reads)) {
         traffic->partial++;
