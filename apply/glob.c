@@ -2,6 +2,11 @@
 
 #include <string.h>
 
+static inline bool is_special(uint8_t byte)
+{
+    return byte == '*' || byte == '?' || byte == '[' || byte == '\\';
+}
+
 /* One step of a class behind '[' or '[^': a byte, an escaped byte or a range. Moves behind it. */
 static bool class_step(const uint8_t *pattern, size_t size, size_t *at, uint8_t byte)
 {
@@ -53,6 +58,23 @@ static bool element_match(const uint8_t *pattern, size_t size, size_t *at, uint8
     return pattern[(*at)++] == byte;
 }
 
+/* Where a star that ends before pattern[at] may end in the text at the earliest, from `pos`: at the
+ * byte that must follow it. SIZE_MAX: nowhere. */
+static size_t star_skip(const uint8_t *pattern,
+                        size_t pattern_size,
+                        size_t at,
+                        const uint8_t *text,
+                        size_t text_size,
+                        size_t pos)
+{
+    if (at == pattern_size || is_special(pattern[at])) {
+        return pos;
+    }
+    const uint8_t *found =
+        pos < text_size ? memchr(text + pos, pattern[at], text_size - pos) : NULL;
+    return found != NULL ? (size_t)(found - text) : SIZE_MAX;
+}
+
 bool glob_match(const uint8_t *pattern, size_t pattern_size, const uint8_t *text, size_t text_size)
 {
     if (text_size == 0) {
@@ -69,12 +91,20 @@ bool glob_match(const uint8_t *pattern, size_t pattern_size, const uint8_t *text
         if (at < pattern_size && pattern[at] == '*') {
             has_star = true;
             star_at = ++at;
-            star_pos = pos;
+            star_pos = star_skip(pattern, pattern_size, at, text, text_size, pos);
+            if (star_pos == SIZE_MAX) {
+                return false;
+            }
+            pos = star_pos;
         } else if (at < pattern_size && element_match(pattern, pattern_size, &at, text[pos])) {
             pos++;
         } else if (has_star) {
             at = star_at;
-            pos = ++star_pos;
+            star_pos = star_skip(pattern, pattern_size, at, text, text_size, star_pos + 1);
+            if (star_pos == SIZE_MAX) {
+                return false;
+            }
+            pos = star_pos;
         } else {
             return false;
         }
@@ -88,7 +118,7 @@ bool glob_match(const uint8_t *pattern, size_t pattern_size, const uint8_t *text
 size_t glob_literal_size(const uint8_t *pattern, size_t size)
 {
     size_t at = 0;
-    while (at < size && memchr("*?[\\", pattern[at], 4) == NULL) {
+    while (at < size && !is_special(pattern[at])) {
         at++;
     }
     return at;

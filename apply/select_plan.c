@@ -389,6 +389,27 @@ static void plan_keys(struct planning *planning)
     plan_shape(planning);
 }
 
+/* The common case: one key, which no rule renames and whose type does not matter. True: planned. */
+static inline bool plan_one(const struct select *select,
+                            const struct command_info *info,
+                            const uint8_t *bytes,
+                            const struct resp_command *command,
+                            struct select_plan *plan)
+{
+    if (!info->is_key_first || info->class == COMMAND_READ || command->argc < 2 ||
+        select->has_renames || select->kinds != SELECT_KINDS_ALL) {
+        return false;
+    }
+    const struct resp_arg *key = &command->argv[1];
+    if (!select_key(select, bytes + key->pos, key->size, &plan->rule)) {
+        plan->action = SELECT_DROPPED;
+        plan->reason = SELECT_BY_KEY;
+        return true;
+    }
+    plan->rule = SELECT_RULE_NONE;
+    return true;
+}
+
 bool select_plan(const struct select *select,
                  const struct command_info *info,
                  const uint8_t *bytes,
@@ -397,15 +418,15 @@ bool select_plan(const struct select *select,
                  struct select_plan *plan,
                  struct syn_err *err)
 {
-    struct planning planning = {select, info, bytes, command, keys, plan, 0};
     *plan = (struct select_plan){.action = SELECT_FORWARD, .rule = SELECT_RULE_NONE};
+    struct planning planning = {select, info, bytes, command, keys, plan, 0};
     keys->count = 0;
     if (select->has_command_rules && !select_command(select, info, &plan->rule)) {
         plan_set(&planning, SELECT_DROPPED, SELECT_BY_COMMAND, plan->rule);
         return true;
     }
     plan->rule = SELECT_RULE_NONE;
-    if (select->is_total || plan_class(&planning)) {
+    if (select->is_total || plan_one(select, info, bytes, command, plan) || plan_class(&planning)) {
         return true;
     }
     if (!command_keys(info, bytes, command, keys, err)) {
