@@ -37,7 +37,10 @@ static const struct probe destination_probes[] = {
     {"zadd", "@write @sortedset @fast @all", {"ZADD", "syncline", "1", "v"}},
     {"xadd", "@write @stream @fast @all", {"XADD", "syncline", "1-1", "f", "v"}},
     {"select", "@keyspace @fast @all @connection", {"SELECT", "0"}},
+    /* Only with rules for types, which make a script of RENAME. */
+    {"eval", "@slow @all @scripting", {"EVAL", "return 0", "0"}},
 };
+#define DESTINATION_PROBES (sizeof(destination_probes) / sizeof(destination_probes[0]))
 
 enum allowance { ALLOWED, FORBIDDEN, NOT_TOLD };
 
@@ -246,9 +249,8 @@ bool precheck_destination_account(const struct config *config,
                                   const struct topology *destination,
                                   struct syn_err *err)
 {
-    return topology_check(config,
-                          destination,
-                          destination_probes,
-                          sizeof(destination_probes) / sizeof(destination_probes[0]),
-                          err);
+    bool has_scripts = config->select.is_active && config->select.kinds != SELECT_KINDS_ALL &&
+                       config->mode != SYNC_SNAPSHOT_ONLY;
+    return topology_check(
+        config, destination, destination_probes, DESTINATION_PROBES - (has_scripts ? 0 : 1), err);
 }

@@ -244,7 +244,8 @@ static void test_help(void **state)
     }
     execute(&quick, "--help");
     assert_int_equal(run.status, 0);
-    static const char *const words[] = {"sync", "verify", "rdb", "help", "version", "130", "6 "};
+    static const char *const words[] = {
+        "sync", "verify", "explain", "rdb", "help", "version", "130", "6 "};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         assert_non_null(strstr(run.out, words[i]));
     }

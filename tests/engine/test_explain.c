@@ -230,6 +230,33 @@ static void test_commands(void **state)
     expect_rule(&it.rule, "exclude_command[1]", "@scripting");
 }
 
+/* The README's rules are rules, and its examples come out. */
+static void test_readme(void **state)
+{
+    (void)state;
+    static char text[65536];
+    char yaml[2048] = "";
+    FILE *file = fopen(TEST_SOURCE_DIR "/README.md", "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+    fclose(file);
+    const char *at = strstr(text, "### Selection\n\n");
+    assert_non_null(at);
+    at = strstr(at, "\n\n") + 2;
+    for (; strncmp(at, "    ", 4) == 0; at = strchr(at, '\n') + 1) {
+        size_t size = strlen(yaml);
+        snprintf(yaml + size, sizeof(yaml) - size, "%.*s", (int)strcspn(at + 4, "\n") + 1, at + 4);
+    }
+    assert_non_null(strstr(yaml, "rename_prefix"));
+    open_rules(yaml);
+    assert_int_equal(key_of(0, "user:1").action, SYN_ACTION_KEEP);
+    assert_int_equal(key_of(0, "user:lock:7").action, SYN_ACTION_DROP);
+    assert_int_equal(key_of(0, "old:1").action, SYN_ACTION_RENAME);
+    assert_int_equal(command_of(0, "RENAME old:1 user:2").action, SYN_ACTION_REPLACE);
+    assert_int_equal(command_of(0, "MSET user:1 a tmp:2 b").action, SYN_ACTION_REDUCE);
+    assert_int_equal(command_of(0, "FLUSHALL").action, SYN_ACTION_DROP);
+}
+
 /* Several lanes to a standalone server change what is alone. */
 static void test_lanes(void **state)
 {
@@ -507,6 +534,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_readme),
         cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_memory),

@@ -621,6 +621,29 @@ static void test_goes_on(void **state)
     stop_pair();
 }
 
+/* Rules for types make a script of RENAME: an account that may not run one is told before anything
+ * is written, and only then. */
+static void test_needs_eval(void **state)
+{
+    (void)state;
+    start_pair();
+    test_command_ok(live_redis(&source), "SET a 1");
+    test_command_ok(live_redis(&destination), "ACL SETUSER noeval on >pw ~* +@all -eval");
+    snprintf(destination.uri,
+             sizeof(destination.uri),
+             "redis://noeval:pw@127.0.0.1:%u",
+             live_port(&destination));
+    char *errors;
+    assert_int_equal(
+        live_run(&errors, &source, &destination, "--once", "--exclude-type", "hash", NULL), 7);
+    live_expect_texts(errors, "eval", NULL);
+    free(errors);
+    assert_int_equal(test_command_integer(live_redis(&destination), "DBSIZE"), 0);
+    assert_int_equal(live_run(NULL, &source, &destination, "--once", "--exclude-prefix", "x", NULL),
+                     0);
+    stop_pair();
+}
+
 /* ---- a second full copy ---- */
 
 /* What the first copy wrote goes before it, and nothing else: not keys that no source key is copied
@@ -744,6 +767,7 @@ int main(void)
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_stops_in_snapshot),
         cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_needs_eval),
         cmocka_unit_test(test_second_copy),
         cmocka_unit_test(test_verify),
     };
