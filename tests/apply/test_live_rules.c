@@ -366,6 +366,28 @@ static void test_snapshot(void **state)
     bytes_free(&rdb);
 }
 
+/* A value that the destination cannot load is rewritten under its new name, or not at all. */
+static void test_snapshot_rewrite(void **state)
+{
+    (void)state;
+    RULES("rename_prefix old:=n:", "exclude_prefix tmp:");
+    struct bytes rdb = {0};
+    rdb_open(&rdb);
+    rdb_list_add(&rdb, "old:l", 2, 3);
+    rdb_list_add(&rdb, "tmp:l", 2, 3);
+    rdb_list_add(&rdb, "l", 1, 3);
+    rdb_close(&rdb);
+    for (size_t piece = 1; piece < 40; piece += 3) {
+        struct rig *rig = rig_of(NOTHING);
+        rig->task.restore_version[0][RDB_TYPE_LIST] = 0;
+        feed_snapshot(rig, &rdb, piece);
+        rig_expect(rig, 0, "0 DEL n:l\n0 RPUSH n:l abc abc\n0 DEL l\n0 RPUSH l abc\n");
+        assert_int_equal(rig->sources[0].stream.values_rewritten, 2);
+        rig_free(rig);
+    }
+    bytes_free(&rdb);
+}
+
 /* The new name decides the shard also in a snapshot. */
 static void test_snapshot_cluster(void **state)
 {
@@ -656,6 +678,7 @@ int main(void)
         cmocka_unit_test(test_drops_partial),
         cmocka_unit_test(test_unknown_commands),
         cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_snapshot_rewrite),
         cmocka_unit_test(test_snapshot_cluster),
         cmocka_unit_test(test_snapshot_functions),
         cmocka_unit_test(test_snapshot_claimed),
