@@ -7,8 +7,26 @@
 
 #include "apply/select.h"
 
+/* ---- select_parse.c ---- */
+
+/* A rule as it is understood. */
+struct select_parsed {
+    size_t size;
+    size_t to_size;
+    uint8_t text[SELECT_PATTERN_MAX];
+    uint8_t to[SELECT_PATTERN_MAX];
+};
+MUST_CHECK bool select_parse(enum select_list list,
+                             const char *shown,
+                             const char *text,
+                             struct select_parsed *parsed,
+                             struct syn_err *err);
+/* Whether a rule's text is "@" and a name of the group. */
+bool select_names_group(const char *text, size_t size, enum command_group group);
 /* Commands that the stream itself is made of: no rule reaches them. */
 bool command_is_protocol(const struct command_info *info);
+
+/* ---- select.c ---- */
 
 /* The first eight bytes as a number in the order of their bytes. */
 static inline uint64_t select_head(const uint8_t *bytes, size_t size)

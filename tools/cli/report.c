@@ -190,6 +190,33 @@ add_amount(struct text *out, uint64_t amount, const char *what, uint64_t bytes, 
     text_add(out, seconds > 0 ? "/s" : "");
 }
 
+/* What was left out or changed on its way. */
+static void add_losses(const struct syn_status *status, struct text *out)
+{
+    if (status->keys_dropped > 0) {
+        text_add(
+            out, "; %llu keys were left out by rules", (unsigned long long)status->keys_dropped);
+    }
+    if (status->partial_dropped > 0) {
+        text_add(out,
+                 "; %llu commands could not be applied by the rules (on-partial drop), what they "
+                 "write differs",
+                 (unsigned long long)status->partial_dropped);
+    }
+    if (status->values_degraded + status->values_skipped > 0) {
+        text_add(out,
+                 "; %llu values were written in part and %llu left out, as the destination cannot "
+                 "represent them",
+                 (unsigned long long)status->values_degraded,
+                 (unsigned long long)status->values_skipped);
+    }
+    if (status->transactions_split > 0) {
+        text_add(out,
+                 "; %llu transactions over several slots were applied without atomicity",
+                 (unsigned long long)status->transactions_split);
+    }
+}
+
 void report_table(const struct phase_times *times,
                   const struct syn_status *status,
                   struct text *out)
@@ -233,26 +260,5 @@ void report_table(const struct phase_times *times,
              "\nsent %s to the destination; lag at the end %s",
              show_bytes((double)status->bytes_sent, sent),
              show_bytes((double)status->lag_bytes, lag));
-    if (status->keys_dropped > 0) {
-        text_add(
-            out, "; %llu keys were left out by rules", (unsigned long long)status->keys_dropped);
-    }
-    if (status->partial_dropped > 0) {
-        text_add(out,
-                 "; %llu commands could not be applied by the rules (on-partial drop), what they "
-                 "write differs",
-                 (unsigned long long)status->partial_dropped);
-    }
-    if (status->values_degraded + status->values_skipped > 0) {
-        text_add(out,
-                 "; %llu values were written in part and %llu left out, as the destination cannot "
-                 "represent them",
-                 (unsigned long long)status->values_degraded,
-                 (unsigned long long)status->values_skipped);
-    }
-    if (status->transactions_split > 0) {
-        text_add(out,
-                 "; %llu transactions over several slots were applied without atomicity",
-                 (unsigned long long)status->transactions_split);
-    }
+    add_losses(status, out);
 }
