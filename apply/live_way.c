@@ -40,8 +40,9 @@ bool live_is_elsewhere(const struct task *task,
 {
     switch (info->class) {
     case COMMAND_SWAPDB:
-        return command->argc == 3 && arg_db(task, bytes, command, 1) == DB_NONE &&
-               arg_db(task, bytes, command, 2) == DB_NONE;
+        /* Neither is selected, or both are one. */
+        return command->argc == 3 &&
+               arg_db(task, bytes, command, 1) == arg_db(task, bytes, command, 2);
     case COMMAND_COPY:
         return task_db(task, live_copy_db(source_db, bytes, command)) == DB_NONE;
     default:

@@ -147,6 +147,7 @@ static void test_databases(void **state)
          "RENAME tmp:1 a", /* here neither */
          "COPY tmp:1 tmp:2 DB 0",
          "SWAPDB 1 9",
+         "SWAPDB 2 2", /* servers do send it */
          "FLUSHDB",
          "SELECT 2",
          "SET old:1 y");
