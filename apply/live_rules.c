@@ -186,8 +186,7 @@ static bool take_written(struct stream *stream,
                          const struct resp_command *written,
                          struct syn_err *err)
 {
-    const struct command_info *info =
-        command_find(bytes + written->argv[0].pos, written->argv[0].size);
+    const struct command_info *info = live_find(stream, bytes, written);
     ASSERT(info != NULL);
     return live_take(stream, info, bytes, written, err);
 }

@@ -1,6 +1,42 @@
 #include "apply/live_way.h"
 
 #include <string.h>
+#include <strings.h>
+
+/* ---- what a command says of itself ---- */
+
+static bool
+arg_is(const uint8_t *bytes, const struct resp_command *command, uint32_t i, const char *word)
+{
+    return i < command->argc && command->argv[i].size == strlen(word) &&
+           strncasecmp((const char *)bytes + command->argv[i].pos, word, strlen(word)) == 0;
+}
+
+bool live_has_patterns(const struct command_info *info,
+                       const uint8_t *bytes,
+                       const struct resp_command *command)
+{
+    if (info->name_size != 4 || memcmp(info->name, "SORT", 4) != 0) {
+        return false;
+    }
+    for (uint32_t i = 2; i + 1 < command->argc; i++) {
+        const struct resp_arg *operand = &command->argv[i + 1];
+        if (arg_is(bytes, command, i, "LIMIT")) {
+            i += 2;
+        } else if (arg_is(bytes, command, i, "BY") || arg_is(bytes, command, i, "GET")) {
+            if (memchr(bytes + operand->pos, '*', operand->size) != NULL) {
+                return true;
+            }
+            i++;
+        }
+    }
+    return false;
+}
+
+bool live_is_slot_flush(const uint8_t *bytes, const struct resp_command *command)
+{
+    return arg_is(bytes, command, 1, "FLUSHSLOT");
+}
 
 /* ---- databases ---- */
 
@@ -55,14 +91,21 @@ bool live_is_elsewhere(const struct task *task,
 struct places {
     bool is_one_slot;
     bool is_one_lane;
+    bool is_anywhere; /* it reads keys that are not among its arguments */
 };
 
 static struct places places_of(const struct live_target *target,
+                               const struct command_info *info,
                                const uint8_t *bytes,
                                const struct resp_command *command,
                                const struct key_list *keys)
 {
-    struct places places = {true, true};
+    struct places places = {
+        .is_one_slot = true,
+        .is_one_lane = true,
+        .is_anywhere =
+            !target->is_cluster && target->lanes > 1 && live_has_patterns(info, bytes, command),
+    };
     uint16_t first = 0;
     for (uint32_t i = 0; i < keys->count; i++) {
         const struct resp_arg *key = &command->argv[keys->positions[i]];
@@ -81,6 +124,10 @@ static enum live_way way_of_keys(const struct live_target *target,
                                  struct places places,
                                  const char **why)
 {
+    if (places.is_anywhere) {
+        *why = "its BY or GET patterns read keys of all lanes";
+        return LIVE_BARRIER;
+    }
     if (target->is_cluster ? places.is_one_slot : places.is_one_lane) {
         return LIVE_FORWARD;
     }
@@ -195,7 +242,7 @@ static enum live_way way_of_class(const struct task *task,
                                   uint64_t source_db,
                                   const char **why)
 {
-    struct places places = places_of(target, bytes, command, keys);
+    struct places places = places_of(target, info, bytes, command, keys);
     uint32_t db = task_db(task, source_db);
     switch (info->class) {
     case COMMAND_WRITE:
@@ -208,9 +255,17 @@ static enum live_way way_of_class(const struct task *task,
         *why = "it changes no data";
         return LIVE_DROP;
     case COMMAND_PUBLISH:
-        *why = "messages are not forwarded";
+        if (task_publishes(task, info)) {
+            *why = "it goes to the lane of its channel";
+            return LIVE_FORWARD;
+        }
+        *why = "messages are not forwarded (publish)";
         return LIVE_DROP;
     case COMMAND_CLUSTER:
+        if (live_is_slot_flush(bytes, command)) {
+            *why = "it removes keys that it does not name";
+            return LIVE_REFUSE;
+        }
         *why = "it concerns the source's own cluster";
         return LIVE_DROP;
     case COMMAND_PING:

@@ -659,6 +659,8 @@ explain_init(struct syn_explain *explain, const struct syn_config *config, struc
     explain->task.has_db_rules = explain->config->has_db_rules;
     explain->task.db_map = explain->config->db_map;
     explain->task.db_map_count = CONFIG_DB_MAX;
+    explain->task.publishes = explain->config->publishes;
+    explain->task.spublishes = explain->config->publishes;
     kinds_text(explain);
     return true;
 }

@@ -24,11 +24,9 @@ static const struct probe source_probes[] = {
     {"replconf", "@admin @slow @dangerous @all", {"REPLCONF", "capa", "psync2"}},
 };
 
+/* Without RESTORE everything is rewritten as commands (apply/intake.h). */
 static const struct probe destination_probes[] = {
     {"set", "@write @string @slow @all", {"SET", "syncline", "x"}},
-    {"restore",
-     "@keyspace @write @slow @dangerous @all",
-     {"RESTORE", "syncline", "0", "x", "REPLACE"}},
     {"del", "@keyspace @write @slow @all", {"DEL", "syncline"}},
     {"pexpireat", "@keyspace @write @fast @all", {"PEXPIREAT", "syncline", "1"}},
     {"hset", "@write @hash @fast @all", {"HSET", "syncline", "f", "v"}},
@@ -41,6 +39,10 @@ static const struct probe destination_probes[] = {
     {"eval", "@slow @all @scripting", {"EVAL", "return 0", "0"}},
 };
 #define DESTINATION_PROBES (sizeof(destination_probes) / sizeof(destination_probes[0]))
+
+static const struct probe publish_probes[] = {
+    {"publish", "@pubsub @fast @all", {"PUBLISH", "syncline", "x"}},
+};
 
 enum allowance { ALLOWED, FORBIDDEN, NOT_TOLD };
 
@@ -251,6 +253,14 @@ bool precheck_destination_account(const struct config *config,
 {
     bool has_scripts = config->select.is_active && config->select.kinds != SELECT_KINDS_ALL &&
                        config->mode != SYNC_SNAPSHOT_ONLY;
-    return topology_check(
-        config, destination, destination_probes, DESTINATION_PROBES - (has_scripts ? 0 : 1), err);
+    return topology_check(config,
+                          destination,
+                          destination_probes,
+                          DESTINATION_PROBES - (has_scripts ? 0 : 1),
+                          err) &&
+           (!config->publishes || topology_check(config,
+                                                 destination,
+                                                 publish_probes,
+                                                 sizeof(publish_probes) / sizeof(publish_probes[0]),
+                                                 err));
 }

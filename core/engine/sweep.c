@@ -27,6 +27,10 @@ static bool sweep_owns(struct sweep *sweep, const redisReply *key, bool *owns, s
 {
     const struct syn_engine *engine = sweep->engine;
     struct slice slice = {(const uint8_t *)key->str, key->len};
+    if (position_is_key(key->str, key->len)) {
+        *owns = false;
+        return true;
+    }
     if (!select_to_source(config_select(&engine->config), slice, &sweep->name, owns, err)) {
         return false;
     }

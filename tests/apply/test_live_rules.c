@@ -380,7 +380,7 @@ static void test_snapshot_rewrite(void **state)
     rdb_close(&rdb);
     for (size_t piece = 1; piece < 40; piece += 3) {
         struct rig *rig = rig_of(NOTHING);
-        rig->task.restore_version[0][RDB_TYPE_LIST] = 0;
+        rig->task.intake.restore_version[0][RDB_TYPE_LIST] = 0;
         feed_snapshot(rig, &rdb, piece);
         rig_expect(rig, 0, "0 DEL n:l\n0 RPUSH n:l abc abc\n0 DEL l\n0 RPUSH l abc\n");
         assert_int_equal(rig->sources[0].stream.values_rewritten, 2);

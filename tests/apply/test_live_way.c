@@ -57,6 +57,11 @@ static const char *const commands[] = {
     "SPUBLISH c m",
     "PING",
     "CLUSTER FLUSHSLOTS",
+    "CLUSTER FLUSHSLOT 1",
+    "SORT foo STORE {foo}x",
+    "SORT foo BY w_* STORE {foo}x",
+    "SORT foo BY nosort GET # LIMIT 0 5 STORE foo",
+    "SORT foo BY w_* STORE bar",
 };
 
 /* Lines of what the peer received, but for SELECT. */
@@ -72,6 +77,17 @@ static uint64_t operations(struct rig *rig, uint32_t i)
     pthread_mutex_unlock(&peer->lock);
     rig_forget(rig, i);
     return count;
+}
+
+/* The script of an EVAL goes to every shard before its first run, which no later one tells of. */
+static void load_script(struct rig *rig)
+{
+    rig_command(rig, 0, "SELECT 0");
+    rig_command(rig, 0, "EVAL code 1 foo");
+    assert_true(router_drain(&rig->decoders[0].router));
+    for (uint32_t i = 0; i < rig->options.lanes; i++) {
+        rig_forget(rig, i);
+    }
 }
 
 /* What came out, as a way; the number of operations in *count. */
@@ -105,6 +121,7 @@ static void compare(const struct rig_options *options, uint32_t source_db, const
     static uint8_t bytes[4096];
     struct rig *rig = rig_new(options);
     rig_live(rig, 0, 1000);
+    load_script(rig);
     char select[32];
     snprintf(select, sizeof(select), "SELECT %u", source_db);
     rig_command(rig, 0, select);
@@ -160,6 +177,7 @@ static void test_ways(void **state)
     static const struct rig_options destinations[] = {
         {.is_stepped = true},
         {.is_stepped = true, .lanes = 2},
+        {.is_stepped = true, .lanes = 2, .publishes = true},
         {.is_stepped = true, .lanes = 2, .shards = 2, .is_cluster = true},
         {.is_stepped = true, .db_map = map, .db_map_count = 3},
         {.is_stepped = true, .db_map = map, .db_map_count = 3, .lanes = 2},
@@ -168,7 +186,8 @@ static void test_ways(void **state)
          .db_map_count = 3,
          .lanes = 2,
          .shards = 2,
-         .is_cluster = true},
+         .is_cluster = true,
+         .publishes = true},
     };
     for (size_t d = 0; d < sizeof(destinations) / sizeof(destinations[0]); d++) {
         for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

@@ -373,6 +373,18 @@ static void send_traffic(struct traffic *traffic, unsigned count)
 
 /* ---- comparing ---- */
 
+/* The keys of a server's database, without those of the program's positions. */
+static int64_t size_of(redisContext *redis)
+{
+    redisReply *keys = test_command(redis, "KEYS *");
+    int64_t count = 0;
+    for (size_t i = 0; i < keys->elements; i++) {
+        count += !dataset_is_position(keys->element[i]->str, keys->element[i]->len);
+    }
+    freeReplyObject(keys);
+    return count;
+}
+
 static redisReply *ask(redisContext *redis, const char *command, const char *key)
 {
     redisReply *reply = test_command(redis, "%s %s", command, key);
@@ -437,7 +449,7 @@ static void compare_database(const struct traffic *traffic, uint32_t db)
     }
     int64_t found = 0;
     for (uint32_t n = 0; n < test_client_count(destination.client); n++) {
-        found += test_command_integer(test_client_at(destination.client, n), "DBSIZE");
+        found += size_of(test_client_at(destination.client, n));
     }
     assert_int_equal(found, expected);
     assert_true(expected > 5);
@@ -595,7 +607,7 @@ static void test_stops(void **state)
         char *errors = test_cli_errors(&cli);
         assert_null(strstr(errors, "secret"));
         free(errors);
-        assert_int_equal(test_command_integer(live_redis(&destination), "DBSIZE"), 2);
+        assert_int_equal(size_of(live_redis(&destination)), 2);
     }
     stop_pair();
 }
@@ -638,9 +650,7 @@ static void test_goes_on(void **state)
     live_wait_level(&cli, &source);
     assert_int_equal(live_total(&cli, "partial_dropped"), 1);
     assert_int_equal(live_total(&cli, "keys_dropped"), 1);
-    redisReply *reply = test_command(live_redis(&destination), "KEYS *");
-    assert_int_equal(reply->elements, 2);
-    freeReplyObject(reply);
+    assert_int_equal(size_of(live_redis(&destination)), 2);
     assert_int_equal(test_command_integer(live_redis(&destination), "EXISTS user:1 user:3"), 2);
     live_stop(&cli);
     stop_pair();
@@ -663,7 +673,7 @@ static void test_needs_eval(void **state)
         live_run(&errors, &source, &destination, "--once", "--exclude-type", "hash", NULL), 7);
     live_expect_texts(errors, "eval", NULL);
     free(errors);
-    assert_int_equal(test_command_integer(live_redis(&destination), "DBSIZE"), 0);
+    assert_int_equal(size_of(live_redis(&destination)), 0);
     assert_int_equal(live_run(NULL, &source, &destination, "--once", "--exclude-prefix", "x", NULL),
                      0);
     stop_pair();
@@ -697,7 +707,7 @@ static void test_second_copy(void **state)
     live_wait_phase(&cli, "live");
     live_wait_level(&cli, &source);
     assert_int_equal(test_command_integer(to, "EXISTS new:1 user:1"), 2);
-    assert_int_equal(test_command_integer(to, "DBSIZE"), 2);
+    assert_int_equal(size_of(to), 2);
     test_command_ok(to, "SADD tmp:theirs a");  /* not selected                     */
     test_command_ok(to, "SADD old:theirs a");  /* a name that nothing is copied to */
     test_command_ok(to, "SET new:theirs x");   /* of a type that is not selected   */
@@ -713,7 +723,7 @@ static void test_second_copy(void **state)
     live_wait_level(&cli, &source);
     assert_int_equal(test_command_integer(to, "EXISTS new:1 user:1 user:theirs"), 0);
     assert_int_equal(test_command_integer(to, "EXISTS tmp:theirs old:theirs new:theirs user:2"), 4);
-    assert_int_equal(test_command_integer(to, "DBSIZE"), 4);
+    assert_int_equal(size_of(to), 4);
     live_stop(&cli);
     stop_pair();
 }

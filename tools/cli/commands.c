@@ -35,9 +35,12 @@ static const struct command table[] = {
      .details = "Prints one difference per line: its kind, the source database, the key with "
                 "unprintable bytes escaped, and what was seen. Nothing is written to either side. "
                 "Exit status 0: equal, 6: different.",
-     .options_without = "once snapshot-only on-nonempty on-unsupported include-command "
-                        "exclude-command on-partial io readers decoders lanes "
-                        "silence-timeout retry-connection drain-timeout prefer-replica",
+     .options_without =
+         "once snapshot-only on-nonempty on-unsupported on-corrupt losses restart positions "
+         "on-unknown publish heartbeat include-command exclude-command on-partial io readers "
+         "decoders lanes silence-timeout retry-connection retry-other drain-timeout prefer-replica "
+         "snapshot-ops snapshot-bytes live-ops live-bytes shard-snapshot-ops shard-snapshot-bytes "
+         "shard-live-ops shard-live-bytes",
      .run = cli_verify},
     {.name = "explain",
      .arguments = "[OPTIONS] KEY... | \"COMMAND ARGUMENT...\" | -- COMMAND ARGUMENT...",
@@ -48,7 +51,10 @@ static const struct command table[] = {
          "written as they are printed: \\xNN, \\n, \\r, \\t, \\\", \\\\. Rules and databases are "
          "given as to sync.",
      .options_without = "full fast rounds interval ttl-tolerance once snapshot-only on-nonempty "
-                        "on-unsupported db io readers decoders memory connect-timeout "
+                        "on-unsupported on-corrupt losses restart heartbeat retry-other "
+                        "snapshot-ops snapshot-bytes live-ops live-bytes shard-snapshot-ops "
+                        "shard-snapshot-bytes shard-live-ops shard-live-bytes db io readers "
+                        "decoders memory connect-timeout "
                         "silence-timeout retry-connection drain-timeout prefer-replica "
                         "progress-interval log-level source-user source-password "
                         "source-password-file destination-user destination-password "
