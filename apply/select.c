@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "apply/glob.h"
+#include "apply/position.h"
 #include "apply/select_private.h"
 
 /* ---- prefixes ---- */
@@ -132,9 +133,33 @@ static uint16_t find_key(const struct select *select,
     return rule != SELECT_RULE_NONE ? rule : find_glob(select, keys, key, size);
 }
 
+/* Whether the key is one of positions, or gets the name of one. */
+static bool is_reserved(const struct select *select, const uint8_t *key, size_t size)
+{
+    uint8_t name[sizeof(POSITION_KEY) - 1];
+    if (position_is_key(key, size)) {
+        return true;
+    }
+    const struct select_rule *rename =
+        select->has_reserved_targets ? select_rename(select, key, size) : NULL;
+    if (rename == NULL || rename->to_size > sizeof(name)) {
+        return rename != NULL && position_is_key(select->text + rename->to, rename->to_size);
+    }
+    size_t rest = size - rename->size;
+    size_t room = sizeof(name) - rename->to_size;
+    rest = rest < room ? rest : room;
+    memcpy(name, select->text + rename->to, rename->to_size);
+    memcpy(name + rename->to_size, key + rename->size, rest);
+    return position_is_key(name, rename->to_size + rest);
+}
+
 bool select_key(const struct select *select, const uint8_t *key, size_t size, uint16_t *rule)
 {
     *rule = SELECT_RULE_NONE;
+    if (UNLIKELY(is_reserved(select, key, size))) {
+        *rule = SELECT_RULE_RESERVED;
+        return false;
+    }
     if (select->has_exclude) {
         *rule = find_key(select, &select->exclude, key, size);
         if (*rule != SELECT_RULE_NONE) {
@@ -351,6 +376,8 @@ select_rule_text(const struct select *select, uint16_t rule, char text[SELECT_RU
         snprintf(text, SELECT_RULE_TEXT_MAX, "no rule");
     } else if (rule == SELECT_RULE_NOT_INCLUDED) {
         snprintf(text, SELECT_RULE_TEXT_MAX, "no include rule names it");
+    } else if (rule == SELECT_RULE_RESERVED) {
+        snprintf(text, SELECT_RULE_TEXT_MAX, "positions are kept there");
     } else {
         const struct select_rule *at = &select->rules[rule];
         ASSERT(rule < select->rule_count);

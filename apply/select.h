@@ -3,6 +3,7 @@
  *
  * Rules are added one by one, compiled once, and then only asked. A key is selected when no
  * exclude rule of any kind matches it and, if there are include rules for keys, one of them does;
+ * keys of positions (position.h) never are, under their old name or the new one;
  * types and commands the same way, each among themselves. A key that is selected takes the new
  * prefix of the longest rename rule that its name begins with. All rules look at names as they are
  * at the source, in every database alike.
@@ -63,6 +64,8 @@ const char *select_kind_name(enum rdb_kind kind);
 /* What is given for the rule that decided when it was none of the list. */
 #define SELECT_RULE_NONE UINT16_MAX               /* nothing speaks against it      */
 #define SELECT_RULE_NOT_INCLUDED (UINT16_MAX - 1) /* it is not among what is included */
+/* It is, or would become, a key in which positions are kept. */
+#define SELECT_RULE_RESERVED (UINT16_MAX - 2)
 
 struct select_rule {
     uint8_t list;   /* enum select_list                                                    */
@@ -109,8 +112,9 @@ struct select {
     bool has_exclude;
     bool has_renames;
     bool has_command_rules;
-    bool is_active; /* there is any rule                              */
-    bool is_total;  /* every key is selected and keeps its name       */
+    bool is_active;            /* there is any rule                              */
+    bool is_total;             /* every key is selected and keeps its name       */
+    bool has_reserved_targets; /* a rename may end at a key of positions */
     bool has_command_include;
     uint8_t kinds;       /* bits of the types selected                */
     uint32_t growth_max; /* bytes that a name gains by its rename     */
@@ -210,7 +214,7 @@ MUST_CHECK bool select_to_source(const struct select *select,
 /* ---- telling ---- */
 
 #define SELECT_RULE_TEXT_MAX 80
-/* "exclude_prefix[2]", or for SELECT_RULE_NOT_INCLUDED "no include rule". */
+/* "exclude_prefix[2]", or a few words for those that are none of the list. */
 const char *
 select_rule_text(const struct select *select, uint16_t rule, char text[SELECT_RULE_TEXT_MAX]);
 /* The rule's number. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "apply/glob.h"
+#include "apply/position.h"
 #include "apply/select_private.h"
 
 /* ---- adding ---- */
@@ -427,6 +428,22 @@ static bool check_renames(const struct select *select, struct syn_err *err)
 
 /* ---- all ---- */
 
+/* Whether a new prefix begins as the keys of positions do, or is longer. */
+static void compile_reserved(struct select *select)
+{
+    static const char names[2][sizeof(POSITION_KEY)] = {POSITION_KEY, POSITION_DIRTY_KEY};
+    for (uint16_t i = 0; i < select->rule_count; i++) {
+        const struct select_rule *rule = &select->rules[i];
+        for (int n = 0; n < 2 && rule->list == SELECT_RENAME_PREFIX; n++) {
+            size_t size = strlen(names[n]);
+            size_t common = rule->to_size < size ? rule->to_size : size;
+            if (memcmp(select->text + rule->to, names[n], common) == 0) {
+                select->has_reserved_targets = true;
+            }
+        }
+    }
+}
+
 bool select_finish(struct select *select, struct syn_err *err)
 {
     compile_kinds(select);
@@ -441,6 +458,7 @@ bool select_finish(struct select *select, struct syn_err *err)
     select->has_include = has_keys(&select->include);
     select->has_exclude = has_keys(&select->exclude);
     compile_renames(select);
+    compile_reserved(select);
     select->is_total = !select->has_include && !select->has_exclude && !select->has_renames &&
                        select->kinds == SELECT_KINDS_ALL;
     return check_renames(select, err);
