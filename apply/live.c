@@ -47,7 +47,8 @@ bool live_forward(struct stream *stream,
                   struct syn_err *err)
 {
     struct router *router = stream->router;
-    if (LIKELY(size <= router->batch_bytes)) {
+    bool is_inside = router_is_inside(router, lane); /* one of several parts */
+    if (LIKELY(size <= router->batch_bytes && !is_inside)) {
         uint8_t *begin = router_reserve(router, lane, db, size);
         if (UNLIKELY(begin == NULL)) {
             return stopped(err);
@@ -56,12 +57,15 @@ bool live_forward(struct stream *stream,
         router_commit(router, lane, begin, begin + size, op);
         return true;
     }
-    if (!router_unit_begin(router, lane, db) || !router_unit_op(router, lane) ||
-        !router_put(router, lane, bytes, size)) {
+    bool is_begun =
+        is_inside ? router_unit_db(router, lane, db, op) : router_unit_begin(router, lane, db);
+    if (!is_begun || !router_unit_op(router, lane) || !router_put(router, lane, bytes, size)) {
         return stopped(err);
     }
     router_unit_done(router, lane, op);
-    router_unit_end(router, lane);
+    if (!is_inside) {
+        router_unit_end(router, lane);
+    }
     return true;
 }
 

@@ -7,6 +7,7 @@
  * right to hold much, and then the command waits in the input, whole.
  */
 #include "apply/live_way.h"
+#include "apply/recovery.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +24,9 @@ static bool plan_make(struct stream *stream,
                       struct select_plan *plan,
                       struct syn_err *err)
 {
-    if (select_plan(stream->task->select, info, bytes, command, &stream->keys, plan, err)) {
+    bool is_asked = info->spec_count == COMMAND_KEYS_ASKED;
+    if ((!is_asked || live_keys(stream, info, bytes, command, err)) &&
+        select_plan(stream->task->select, info, bytes, command, &stream->keys, plan, err)) {
         return true;
     }
     char where[200];
@@ -49,14 +52,16 @@ static enum step reserve_large(struct stream *stream,
     struct select_plan plan;
     const struct command_info *info =
         command_find(bytes + command->argv[0].pos, command->argv[0].size);
-    if (info == NULL) {
-        return STEP_DONE;
+    if (info == NULL && !stream->task->select->has_renames) {
+        return STEP_DONE; /* new names are all that a command not of the table is written with */
     }
-    if (!plan_make(stream, info, bytes, command, &plan, err)) {
-        return STEP_FAIL;
-    }
-    if (!plan_is_written(&plan) && !plan.is_del_before) {
-        return STEP_DONE;
+    if (info != NULL) {
+        if (!plan_make(stream, info, bytes, command, &plan, err)) {
+            return STEP_FAIL;
+        }
+        if (!plan_is_written(&plan) && !plan.is_del_before) {
+            return STEP_DONE;
+        }
     }
     size_t need = select_output_bytes(stream->task->select, info, command);
     /* The command and what becomes of it are one item together. */
@@ -111,15 +116,61 @@ static const char *rule_note(const struct stream *stream,
     return note;
 }
 
-/* A selected key whose new value is not known at the destination. A refetch from the source of the
- * key at plan->target (or, when that is 0, of all that are marked in stream->keys) belongs here;
- * until there is one, the task stops or the key is left as it was. */
-static bool take_partial(struct stream *stream,
+static bool key_unknown(struct stream *stream,
+                        uint64_t source_db,
+                        struct slice key,
+                        struct select_name *name,
+                        struct syn_err *err)
+{
+    bool is_selected;
+    if (!select_to_destination(stream->task->select, key, name, &is_selected, err)) {
+        return false;
+    }
+    ASSERT(is_selected);
+    const struct slice there = {name->bytes, name->size};
+    return recovery_unknown(stream, source_db, &there, err);
+}
+
+/* The key at plan->target, or else all that are marked, are read at the source. */
+static bool keys_unknown(struct stream *stream,
+                         const struct command_info *info,
                          const struct select_plan *plan,
                          const uint8_t *bytes,
                          const struct resp_command *command,
                          struct syn_err *err)
 {
+    struct select_name name = {0};
+    bool is_done = true;
+    uint64_t db = info->class == COMMAND_COPY ? live_copy_db(stream->source_db, bytes, command)
+                                              : stream->source_db;
+    const struct key_list *keys = &stream->keys;
+    for (uint32_t i = 0; i < keys->count && is_done; i++) {
+        uint32_t at = keys->positions[i] & ~SELECT_MARK;
+        bool is_changed =
+            plan->target == 0 ? (keys->positions[i] & SELECT_MARK) != 0 : at == plan->target;
+        if (is_changed) {
+            is_done = key_unknown(stream, db, arg_slice(bytes, command, at), &name, err);
+        }
+    }
+    select_name_deinit(&name);
+    stream->has_unknown = true;
+    counter_add(&stream->dropped, 1);
+    return is_done;
+}
+
+/* A selected key whose new value is not known at the destination. Where positions are kept, it is
+ * read at the source like one that an interruption left uncertain. Otherwise, and where nobody
+ * knows which keys a command changes, the task stops or they are left as they were. */
+static bool take_partial(struct stream *stream,
+                         const struct command_info *info,
+                         const struct select_plan *plan,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    if (stream->task->positions != NULL && stream->keys.count > 0) {
+        return keys_unknown(stream, info, plan, bytes, command, err);
+    }
     char where[200];
     char note[SELECT_RULE_TEXT_MAX + 4];
     live_where(stream, bytes, command, where);
@@ -220,7 +271,9 @@ static bool take_del_before(struct stream *stream,
         return false;
     }
     stream->source_db = target_db;
+    stream->has_more_parts = true;
     bool is_done = take_written(stream, output->bytes, &written, err);
+    stream->has_more_parts = false;
     stream->source_db = db;
     /* The list was used for the DEL: it is COPY's again. */
     stream->keys.count = 2;
@@ -257,6 +310,14 @@ static bool plan_write(struct stream *stream,
     return select_write(select, &plain, bytes, command, &stream->keys, output, written, err);
 }
 
+/* On the only lane that there is, in the database of COPY's target, which is one that is copied. */
+static bool
+unit_open(struct stream *stream, const uint8_t *bytes, const struct resp_command *command)
+{
+    uint64_t target = live_copy_db(stream->source_db, bytes, command);
+    return router_unit_begin(stream->router, 0, task_db(stream->task, target));
+}
+
 static bool take_plan(struct stream *stream,
                       const struct command_info *info,
                       const struct select_plan *plan,
@@ -269,12 +330,21 @@ static bool take_plan(struct stream *stream,
     if (!is_written && !plan->is_del_before) {
         return live_take(stream, info, bytes, command, err);
     }
+    /* Where batches are transactions, no position may come between the two. */
+    bool is_unit = plan->is_del_before && router_has_groups(stream->router) &&
+                   !(stream->transaction.is_open && !stream->transaction.is_split);
+    if (is_unit && !unit_open(stream, bytes, command)) {
+        return stopped(err);
+    }
     bool is_done = !plan->is_del_before || take_del_before(stream, bytes, command, err);
     if (is_done && is_written) {
         is_done = plan_write(stream, plan, bytes, command, &written, err) &&
                   take_written(stream, stream->selected.bytes, &written, err);
     } else if (is_done) {
         is_done = live_take(stream, info, bytes, command, err);
+    }
+    if (is_unit && is_done) {
+        router_unit_end(stream->router, 0);
     }
     hold_clear(stream, &stream->value_hold);
     return is_done;
@@ -303,7 +373,7 @@ bool live_rules_take(struct stream *stream,
         counter_add(&stream->dropped, 1);
         return true;
     case SELECT_PARTIAL:
-        return take_partial(stream, &plan, bytes, command, err);
+        return take_partial(stream, info, &plan, bytes, command, err);
     case SELECT_CLAIMED:
         return refuse_claimed(stream, &plan, bytes, command, err);
     case SELECT_UNSCOPED:

@@ -420,7 +420,8 @@ bool select_plan(const struct select *select,
 {
     *plan = (struct select_plan){.action = SELECT_FORWARD, .rule = SELECT_RULE_NONE};
     struct planning planning = {select, info, bytes, command, keys, plan, 0};
-    keys->count = 0;
+    bool is_asked = info->spec_count == COMMAND_KEYS_ASKED;
+    keys->count = is_asked ? keys->count : 0;
     if (select->has_command_rules && !select_command(select, info, &plan->rule)) {
         plan_set(&planning, SELECT_DROPPED, SELECT_BY_COMMAND, plan->rule);
         return true;
@@ -429,7 +430,7 @@ bool select_plan(const struct select *select,
     if (select->is_total || plan_one(select, info, bytes, command, plan) || plan_class(&planning)) {
         return true;
     }
-    if (!command_keys(info, bytes, command, keys, err)) {
+    if (!is_asked && !command_keys(info, bytes, command, keys, err)) {
         return false;
     }
     plan_keys(&planning);

@@ -11,9 +11,9 @@
  * may replace another type RENAME and COPY when types are selected      of a key that is not there,
  * because of its type, they remove the target
  *
- * What cannot be computed at the destination is SELECT_PARTIAL: a selected key gets a value that
- * depends on keys or types which are not there, or which cannot be seen (scripts, patterns of
- * SORT).
+ * What cannot be computed at the destination is SELECT_PARTIAL: a selected key (target, or all that
+ * are marked) gets a value that depends on keys or types which are not there, or which cannot be
+ * seen (scripts, patterns of SORT).
  *
  * Threads:   pure, but for the key list and the output, which are the caller's.
  * Ownership: the output borrows its bytes; argv is its own.
@@ -71,8 +71,9 @@ struct select_plan {
  * without it. */
 #define SELECT_MARK (1u << 31)
 
-/* Fills the plan; the list then holds the command's keys with their marks. Databases and commands
- * that are part of the protocol are the caller's to look at before. False: err. */
+/* Fills the plan; the list then holds the command's keys with their marks. Of a command whose keys
+ * had to be asked for (COMMAND_KEYS_ASKED) it holds them before. Databases and commands that are
+ * part of the protocol are the caller's to look at before. False: err. */
 MUST_CHECK bool select_plan(const struct select *select,
                             const struct command_info *info,
                             const uint8_t *bytes,
@@ -113,6 +114,9 @@ MUST_CHECK bool select_write_del(const struct select *select,
                                  struct select_output *output,
                                  struct resp_command *written,
                                  struct syn_err *err);
+
+/* A script that select_write writes, and that no EVALSHA ever calls. */
+bool select_is_own_script(const struct slice *body);
 
 /* What such a command does, to follow its name: "takes selected keys together with others". */
 const char *select_reason_text(enum select_reason reason);

@@ -13,6 +13,12 @@ static const char rename_script[] =
 /* More than any command that is written in place of another has besides its keys and arguments. */
 #define FIXED_BYTES (sizeof(rename_script) + 128)
 
+bool select_is_own_script(const struct slice *body)
+{
+    return body->size == sizeof(rename_script) - 1 &&
+           memcmp(body->bytes, rename_script, body->size) == 0;
+}
+
 void select_output_deinit(struct select_output *output)
 {
     mem_free(MEM_APPLY, output->argv);

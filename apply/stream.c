@@ -393,7 +393,8 @@ bool stream_is_drained(const struct stream *stream)
     if (stream->state == STREAM_HELD) {
         return true; /* a full copy that has not begun is left out; the one before stands */
     }
-    if (stream->is_hold_blocked || stream->is_throttled || stream->is_asking) {
+    if (stream->is_hold_blocked || stream->is_throttled || stream->is_asking ||
+        recovery_is_due(stream)) {
         return false;
     }
     return stream->chunk_next == NULL && ring_count(&stream->feed->chunks) == 0;

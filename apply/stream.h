@@ -226,8 +226,10 @@ struct stream {
     uint32_t place_head;
     uint32_t place_count;
     struct recovery *recovery; /* NULL: positions and keys are all certain          */
-    uint32_t applied_db;       /* selected in the stream at offset_applied */
-    bool is_sweep_due;         /* an earlier run wrote something of this stream        */
+    bool has_more_parts; /* rules made several commands of one, and this is not the last of them */
+    bool has_unknown;    /* rules hide from what values are computed: keys are read at the source */
+    uint32_t applied_db; /* selected in the stream at offset_applied */
+    bool is_sweep_due;   /* an earlier run wrote something of this stream        */
     bool is_position_due; /* the first position, or the first under a new replication id         */
     char owner_replid[REPLID_SIZE + 1]; /* under which the destination says that we are copying */
     char position_replid[REPLID_SIZE + 1]; /* under which positions are written; "": none yet    */
