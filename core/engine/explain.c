@@ -80,7 +80,7 @@ const char *syn_action_name(enum syn_action action)
 const char *syn_way_name(enum syn_way way)
 {
     static const char *const names[] = {
-        "forward", "split", "barrier", "drop", "refuse", "protocol"};
+        "forward", "split", "barrier", "drop", "refuse", "protocol", "refetch", "ask"};
     ASSERT((unsigned)way < sizeof(names) / sizeof(names[0]));
     return names[way];
 }
@@ -237,8 +237,9 @@ static bool key_tell(struct syn_explain *explain,
     out->types = explain->kinds[0] != '\0' ? explain->kinds : NULL;
     if (!select_key(&explain->config->select, out->key, out->key_size, &rule)) {
         out->action = SYN_ACTION_DROP;
-        out->text = rule == SELECT_RULE_NOT_INCLUDED ? "no include rule names it"
-                                                     : "an exclude rule names it";
+        out->text = rule == SELECT_RULE_RESERVED       ? "Syncline keeps positions under this name"
+                    : rule == SELECT_RULE_NOT_INCLUDED ? "no include rule names it"
+                                                       : "an exclude rule names it";
         return rule_tell(explain, rule, &out->rule, err) && key_name(explain, NULL, out, err);
     }
     if (!key_selected(explain, rule, out, err)) {
@@ -498,12 +499,18 @@ static bool plan_tell(struct telling *telling)
         ways_stop(out, SYN_WAY_DROP);
         return true;
     case SELECT_PARTIAL:
+        out->standalone_text = select_reason_text(plan->reason);
+        out->cluster_text = out->standalone_text;
+        if (telling->explain->config->has_positions && telling->explain->keys.count > 0) {
+            out->text = "the new value of a selected key is not known there: it is read at the "
+                        "source";
+            ways_stop(out, SYN_WAY_REFETCH);
+            return true;
+        }
         out->text = telling->explain->config->drops_partial
                         ? "the new value of a selected key is not known there: it is left out"
                         : "the new value of a selected key is not known there: the task stops";
         ways_stop(out, telling->explain->config->drops_partial ? SYN_WAY_DROP : SYN_WAY_REFUSE);
-        out->standalone_text = select_reason_text(plan->reason);
-        out->cluster_text = out->standalone_text;
         return true;
     case SELECT_CLAIMED:
         out->text = "a key keeps its name, which another selected key is renamed to";
@@ -559,10 +566,11 @@ static bool unknown_tell(struct telling *telling)
     out->kind = "unknown";
     bool is_kept = select_unknown(
         &telling->explain->config->select, telling->bytes + name->pos, name->size, &rule);
-    out->action = is_kept ? SYN_ACTION_REFUSE : SYN_ACTION_DROP;
-    out->text = is_kept ? "this version does not know the command, so its keys are unknown too"
+    out->action = is_kept ? SYN_ACTION_KEEP : SYN_ACTION_DROP;
+    out->text = is_kept ? "this version does not know the command; the destination is asked where "
+                          "its keys are, and what it does not know either is for on-unknown"
                         : "the command is not selected";
-    ways_stop(out, is_kept ? SYN_WAY_REFUSE : SYN_WAY_DROP);
+    ways_stop(out, is_kept ? SYN_WAY_ASK : SYN_WAY_DROP);
     return rule_tell(telling->explain, rule, &out->rule, telling->err);
 }
 

@@ -253,8 +253,10 @@ static const struct syn_option table[] = {
                            .value_name = "stop|drop",
                            .default_text = "stop",
                            .help = "What to do with a command that computes a selected key from "
-                                   "others, such as RENAME of a key that is not selected: stop, or "
-                                   "leave it out and let the key differ.",
+                                   "others, such as RENAME of a key that is not selected, where "
+                                   "the key cannot be read at the source instead (without "
+                                   "positions, or a script without keys): stop, or leave it out "
+                                   "and let the key differ.",
                            .choices = "stop|drop",
                            .kind = SYN_OPTION_CHOICE},
     [OPTION_IO] = {.name = "io",

@@ -290,7 +290,7 @@ enum syn_action {
     SYN_ACTION_REDUCE,  /* with those of its keys that are selected                       */
     SYN_ACTION_REPLACE, /* by another command that does the same to the selected keys     */
     SYN_ACTION_DROP,
-    SYN_ACTION_PARTIAL, /* stops the task, or is left out, as on-partial says             */
+    SYN_ACTION_PARTIAL, /* its keys are read at the source; or as on-partial says         */
     SYN_ACTION_REFUSE,  /* stops the task                                                 */
 };
 /* "keep", "rename" … Static. */
@@ -304,6 +304,8 @@ enum syn_way {
     SYN_WAY_DROP,     /* nothing of it is applied                                         */
     SYN_WAY_REFUSE,   /* the task stops                                                   */
     SYN_WAY_PROTOCOL, /* read by Syncline itself, such as SELECT                          */
+    SYN_WAY_REFETCH,  /* its selected keys are read at the source                         */
+    SYN_WAY_ASK,      /* as the destination says that it is; unknown there too: on-unknown  */
 };
 /* "forward", "split" … Static. */
 SYN_API const char *syn_way_name(enum syn_way way);

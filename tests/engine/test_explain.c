@@ -217,6 +217,12 @@ static void test_commands(void **state)
     open_rules("on_partial: drop\nexclude_command: [foo.bar, '@scripting']\nexclude_key: 'x*'\n");
     it = command_of(0, "RENAME x1 a");
     assert_int_equal(it.action, SYN_ACTION_PARTIAL);
+    assert_int_equal(it.standalone, SYN_WAY_REFETCH);
+    it = command_of(0, "MSET syncline:position 1 a 2");
+    assert_int_equal(it.action, SYN_ACTION_REDUCE);
+    open_rules("on_partial: drop\npositions: 'off'\nexclude_key: 'x*'\n"
+               "exclude_command: [foo.bar, '@scripting']\n");
+    it = command_of(0, "RENAME x1 a");
     assert_int_equal(it.standalone, SYN_WAY_DROP);
     expect_rule(&it.rule, "exclude_key[0]", "x*");
     it = command_of(0, "FOO.BAR x");
@@ -224,7 +230,7 @@ static void test_commands(void **state)
     assert_null(it.group);
     expect_rule(&it.rule, "exclude_command[0]", "foo.bar");
     it = command_of(0, "FOO.BAZ x");
-    assert_int_equal(it.action, SYN_ACTION_REFUSE);
+    assert_int_equal(it.standalone, SYN_WAY_ASK);
     it = command_of(0, "EVAL s 0");
     assert_int_equal(it.action, SYN_ACTION_DROP);
     expect_rule(&it.rule, "exclude_command[1]", "@scripting");

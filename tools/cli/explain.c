@@ -201,6 +201,8 @@ static const char *way_verb(enum syn_way way)
         [SYN_WAY_DROP] = "dropped",
         [SYN_WAY_REFUSE] = "refused, the task stops",
         [SYN_WAY_PROTOCOL] = "read by Syncline itself",
+        [SYN_WAY_REFETCH] = "its keys are read at the source",
+        [SYN_WAY_ASK] = "the destination is asked",
     };
     return verbs[way];
 }

@@ -244,7 +244,7 @@ static void add_losses(const struct syn_status *status, struct text *out)
     }
     if (status->keys_refetched > 0) {
         text_add(out,
-                 "; %llu keys were read again at the source after an interruption",
+                 "; %llu keys were read again at the source",
                  (unsigned long long)status->keys_refetched);
     }
     if (status->values_corrupt > 0) {
