@@ -413,6 +413,35 @@ static void test_source_of_a_name(void **state)
     expect_source("t1:", "");
 }
 
+/* Keys of positions are nobody's, and no rename ends there. */
+static void test_reserved(void **state)
+{
+    (void)state;
+    static const char text[] = "positions are kept there";
+    rules_begin();
+    rule(SELECT_RENAME_PREFIX, "strip:=");
+    rules_end();
+    expect_rule("syncline:position", false, text);
+    expect_rule("syncline:dirty{12}", false, text);
+    expect_rule("strip:syncline:position{7}", false, text);
+    expect_rule("strip:syncline:positio", true, "no rule");
+    expect_name("strip:syncline:position", NULL);
+    expect_source("syncline:position", NULL);
+
+    rules_begin();
+    rule(SELECT_RENAME_PREFIX, "x=syncline:");
+    rules_end();
+    expect_rule("xposition", false, text);
+    expect_rule("xdirty", false, text);
+    expect_name("xdirt", "syncline:dirt");
+
+    rules_begin();
+    rule(SELECT_RENAME_PREFIX, "long:=syncline:dirty{1}:of:somebody");
+    rules_end();
+    expect_rule("long:a", false, text);
+    expect_rule("a", true, "no rule");
+}
+
 static void test_swap(void **state)
 {
     (void)state;
@@ -741,6 +770,7 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_renames),
         cmocka_unit_test(test_source_of_a_name),
+        cmocka_unit_test(test_reserved),
         cmocka_unit_test(test_swap),
         cmocka_unit_test(test_refused_renames),
         cmocka_unit_test(test_claimed),
