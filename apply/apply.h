@@ -3,7 +3,9 @@
  *
  * - topology.h       what a deployment looks like
  * - intake.h         what a destination takes
- * - command_table.h  keys and class of every command
+ * - command_table.h  keys, class and group of every command
+ * - select.h         rules for keys, types, commands
+ * - select_plan.h    what they make of a command
  * - stream.h         streams and decoders
  * - router.h         slots, lanes, batches, units
  * - lane.h           lanes and appliers

@@ -15,6 +15,7 @@ enum entry_field {
     ENTRY_FIRST,
     ENTRY_LAST,
     ENTRY_STEP,
+    ENTRY_CATEGORIES = 6,
     ENTRY_SPECS = 8,
     ENTRY_SUBCOMMANDS = 9,
 };
@@ -175,6 +176,40 @@ static void read_keys(struct asked *asked, const redisReply *entry)
                          (info->arity >= 2 || info->arity <= -2);
 }
 
+/* What it is about, for rules of types; a command of several kinds, or of none, is generic. */
+static enum command_group read_group(const redisReply *entry)
+{
+    static const struct {
+        const char *category;
+        enum command_group group;
+    } groups[] = {
+        {"@geo", COMMAND_GROUP_GEO}, /* these are in the type's category too */
+        {"@hyperloglog", COMMAND_GROUP_HYPERLOGLOG},
+        {"@bitmap", COMMAND_GROUP_BITMAP},
+        {"@string", COMMAND_GROUP_STRING},
+        {"@list", COMMAND_GROUP_LIST},
+        {"@set", COMMAND_GROUP_SET},
+        {"@sortedset", COMMAND_GROUP_SORTED_SET},
+        {"@hash", COMMAND_GROUP_HASH},
+        {"@stream", COMMAND_GROUP_STREAM},
+    };
+    if (has_word(entry->element[ENTRY_FLAGS], "module")) {
+        return COMMAND_GROUP_MODULE;
+    }
+    enum command_group found = COMMAND_GROUP_GENERIC;
+    bool has_categories =
+        entry->elements > ENTRY_CATEGORIES && is_array(entry->element[ENTRY_CATEGORIES]);
+    for (size_t i = 0; has_categories && i < sizeof(groups) / sizeof(groups[0]); i++) {
+        bool is_of = has_word(entry->element[ENTRY_CATEGORIES], groups[i].category);
+        bool is_type = groups[i].group < COMMAND_GROUP_GEO;
+        if (is_of && is_type && found != COMMAND_GROUP_GENERIC && found < COMMAND_GROUP_GEO) {
+            return COMMAND_GROUP_GENERIC;
+        }
+        found = is_of && found == COMMAND_GROUP_GENERIC ? groups[i].group : found;
+    }
+    return found;
+}
+
 bool asked_read(struct asked *asked, const char *name, const redisReply *entry, struct syn_err *err)
 {
     ASSERT(strlen(name) < ASKED_NAME_MAX);
@@ -207,6 +242,7 @@ bool asked_read(struct asked *asked, const char *name, const redisReply *entry, 
         return true;
     }
     asked->kind = ASKED_KNOWN;
+    info->group = (uint8_t)read_group(entry);
     read_keys(asked, entry);
     return true;
 }

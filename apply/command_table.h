@@ -46,6 +46,28 @@ enum command_answer {
     COMMAND_ANSWER_FULL,   /* nil, or an array of nothing */
 };
 
+/* What a command is about, as the servers' own documentation groups it (COMMAND DOCS). */
+enum command_group {
+    COMMAND_GROUP_GENERIC, /* of keys, whatever their type */
+    COMMAND_GROUP_STRING,
+    COMMAND_GROUP_LIST,
+    COMMAND_GROUP_SET,
+    COMMAND_GROUP_SORTED_SET,
+    COMMAND_GROUP_HASH,
+    COMMAND_GROUP_STREAM,
+    COMMAND_GROUP_GEO,         /* values are sorted sets */
+    COMMAND_GROUP_HYPERLOGLOG, /* values are strings     */
+    COMMAND_GROUP_BITMAP,      /* values are strings     */
+    COMMAND_GROUP_SCRIPTING,
+    COMMAND_GROUP_PUBSUB,
+    COMMAND_GROUP_SERVER, /* FLUSHALL, FLUSHDB and SWAPDB are here */
+    COMMAND_GROUP_CONNECTION,
+    COMMAND_GROUP_TRANSACTIONS,
+    COMMAND_GROUP_CLUSTER,
+    COMMAND_GROUP_MODULE,
+    COMMAND_GROUP_COUNT,
+};
+
 /* How key positions are found; one or more per command. COMMAND INFO's key specs, Redis 7.0. */
 enum key_search { KEY_AT_INDEX, KEY_AFTER_KEYWORD };
 enum key_find { KEY_RANGE, KEY_COUNTED };
@@ -74,7 +96,8 @@ struct command_info {
         *name; /* upper case; "XGROUP CREATE" for a subcommand that has an entry of its own */
     uint8_t name_size;
     enum command_class class;
-    enum command_answer answer;
+    uint8_t group;  /* enum command_group  */
+    uint8_t answer; /* enum command_answer */
     int16_t arity;     /* negative: at least */
     bool is_write;     /* the servers' own flag */
     bool is_key_first; /* exactly one key, at argv[1]: the common case, no search needed */

@@ -48,7 +48,8 @@ bool live_forward(struct stream *stream,
                   struct syn_err *err)
 {
     struct router *router = stream->router;
-    if (LIKELY(size <= router->batch_bytes)) {
+    bool is_inside = router_is_inside(router, lane); /* one of several parts */
+    if (LIKELY(size <= router->batch_bytes && !is_inside)) {
         uint8_t *begin = router_reserve(router, lane, db, size);
         if (UNLIKELY(begin == NULL)) {
             return stopped(err);
@@ -57,12 +58,15 @@ bool live_forward(struct stream *stream,
         router_commit(router, lane, begin, begin + size, op);
         return true;
     }
-    if (!router_unit_begin(router, lane, db) || !router_unit_op(router, lane) ||
-        !router_put(router, lane, bytes, size)) {
+    bool is_begun =
+        is_inside ? router_unit_db(router, lane, db, op) : router_unit_begin(router, lane, db);
+    if (!is_begun || !router_unit_op(router, lane) || !router_put(router, lane, bytes, size)) {
         return stopped(err);
     }
     router_unit_done(router, lane, op);
-    router_unit_end(router, lane);
+    if (!is_inside) {
+        router_unit_end(router, lane);
+    }
     return true;
 }
 
@@ -242,30 +246,14 @@ static bool apply_keyless(struct stream *stream,
     return apply_alone(stream, info, bytes, command, 0, db, err);
 }
 
-/* SORT with BY or GET of a pattern reads keys that it does not name, on whatever lane they are. A
- * cluster refuses it by itself. */
+/* On whatever lane those keys are. A cluster refuses it by itself. */
 bool live_reads_unnamed(const struct stream *stream,
                         const struct command_info *info,
                         const uint8_t *bytes,
                         const struct resp_command *command)
 {
-    bool is_sort = info->name_size == 4 && memcmp(info->name, "SORT", 4) == 0;
     const struct route *route = stream->task->route;
-    if (!is_sort || route->is_cluster || route->lane_count == 1) {
-        return false;
-    }
-    for (uint32_t i = 2; i + 1 < command->argc; i++) {
-        const struct resp_arg *operand = &command->argv[i + 1];
-        if (arg_is(bytes, command, i, "LIMIT")) {
-            i += 2;
-        } else if (arg_is(bytes, command, i, "BY") || arg_is(bytes, command, i, "GET")) {
-            if (memchr(bytes + operand->pos, '*', operand->size) != NULL) {
-                return true;
-            }
-            i++;
-        }
-    }
-    return false;
+    return !route->is_cluster && route->lane_count > 1 && live_has_patterns(info, bytes, command);
 }
 
 static bool apply_keys(struct stream *stream,
@@ -452,7 +440,7 @@ static bool live_cluster(struct stream *stream,
                          const struct resp_command *command,
                          struct syn_err *err)
 {
-    if (arg_is(bytes, command, 1, "FLUSHSLOT")) {
+    if (live_is_slot_flush(bytes, command)) {
         char where[200];
         return ERR(err,
                    SYN_CODE_UNSUPPORTED,
@@ -590,6 +578,32 @@ static bool live_is_selected(const struct stream *stream, const struct command_i
     return task_db(stream->task, stream->source_db) != DB_NONE || live_is_beyond_db(info);
 }
 
+/* Whether rules leave out a command of this name, which the table lacks. */
+static bool
+live_unknown(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command)
+{
+    const struct select *select = stream->task->select;
+    const struct resp_arg *name = &command->argv[0];
+    uint16_t rule;
+    return select != NULL && !select_unknown(select, bytes + name->pos, name->size, &rule);
+}
+
+bool live_take(struct stream *stream,
+               const struct command_info *info,
+               const uint8_t *bytes,
+               const struct resp_command *command,
+               struct syn_err *err)
+{
+    if (UNLIKELY(stream->task->missing != NULL) &&
+        command_is_missing(stream->task->missing, info) && live_is_selected(stream, info)) {
+        return live_missing(stream, info, bytes, command, err);
+    }
+    if (UNLIKELY(stream->transaction.is_open)) {
+        return transaction_add(stream, info, bytes, command->size, err);
+    }
+    return live_apply(stream, info, bytes, command, stream->source_db, err);
+}
+
 static bool live_command(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command,
@@ -598,7 +612,8 @@ static bool live_command(struct stream *stream,
     const struct command_info *info =
         command_find(bytes + command->argv[0].pos, command->argv[0].size);
     if (UNLIKELY(info == NULL)) {
-        if (task_db(stream->task, stream->source_db) == DB_NONE) {
+        if (live_unknown(stream, bytes, command) ||
+            task_db(stream->task, stream->source_db) == DB_NONE) {
             counter_add(&stream->dropped, 1);
             return true;
         }
@@ -626,18 +641,14 @@ static bool live_command(struct stream *stream,
         counter_add(&stream->dropped, 1); /* the source is the destination of another task */
         return true;
     }
-    if (UNLIKELY(stream->task->missing != NULL) &&
-        command_is_missing(stream->task->missing, info) && live_is_selected(stream, info)) {
-        return live_missing(stream, info, bytes, command, err);
-    }
     if (UNLIKELY(live_is_heartbeat(stream, info, bytes, command))) {
         live_heartbeat(stream, info, bytes, command);
         return true;
     }
-    if (UNLIKELY(stream->transaction.is_open)) {
-        return transaction_add(stream, info, bytes, command->size, err);
+    if (UNLIKELY(stream->task->select != NULL)) {
+        return live_rules_take(stream, info, bytes, command, err);
     }
-    return live_apply(stream, info, bytes, command, stream->source_db, err);
+    return live_take(stream, info, bytes, command, err);
 }
 
 enum step live_step(struct stream *stream, const struct window *window, struct syn_err *err)
@@ -664,6 +675,13 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
                         (unsigned long long)stream->offset);
             step = STEP_FAIL;
             break;
+        }
+        if (UNLIKELY(stream->task->select != NULL)) {
+            step = live_rules_reserve(stream, bytes, &command, err);
+            if (step != STEP_DONE) {
+                wanted = 1;
+                break;
+            }
         }
         stream->offset += command.size;
         count++;

@@ -51,7 +51,7 @@ static enum step unknown(struct stream *stream,
         ERR(err,
             SYN_CODE_UNSUPPORTED,
             "%s is a command that neither this version nor the destination knows; load its module "
-            "there, or leave such commands out (--on-unknown skip)",
+            "there, or leave it out (--exclude-command), or all such commands (--on-unknown skip)",
             live_where(stream, bytes, command, where));
         return STEP_FAIL;
     }
@@ -86,7 +86,7 @@ static enum step refuse(const struct stream *stream,
     ERR(err,
         SYN_CODE_UNSUPPORTED,
         "%s is not a command that this version knows, so its keys are unknown too; stop the use of "
-        "this command, or use a later Syncline",
+        "this command, leave it out (--exclude-command), or use a later Syncline",
         live_where(stream, bytes, command, where));
     return STEP_FAIL;
 }

@@ -48,7 +48,8 @@ bool live_script_load(struct stream *stream,
 {
     bool is_eval = command->argc >= 2 && command->argv[0].size == 4;
     struct slice body = is_eval ? arg_slice(bytes, command, 1) : (struct slice){0};
-    if (!is_eval || scripts_add(stream, &body)) {
+    if (!is_eval || (stream->task->select != NULL && select_is_own_script(&body)) ||
+        scripts_add(stream, &body)) {
         return true; /* EVALSHA and FCALL bring no script */
     }
     const struct slice args[] = {SLICE("SCRIPT"), SLICE("LOAD"), body};

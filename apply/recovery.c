@@ -131,6 +131,9 @@ void recovery_end(struct stream *stream)
     if (recovery != NULL) {
         recovery_clear_keys(recovery);
         refetch_close(&recovery->refetch);
+        for (uint32_t i = 0; i < REFETCH_AT_ONCE; i++) {
+            select_name_deinit(&recovery->names[i]);
+        }
         mem_free(MEM_APPLY, recovery->table);
         mem_free(MEM_APPLY, recovery);
         stream->recovery = NULL;
@@ -167,13 +170,18 @@ bool recovery_name(struct stream *stream, const struct dirty_key *key, const cha
     out = resp_put_head(out, '$', prefix + key->size);
     memcpy(out, name, prefix);
     out += prefix;
-    if (!router_unit_begin(router, lane, plan->db) || !router_unit_op(router, lane) ||
+    bool is_inside = router_is_inside(router, lane);
+    bool is_begun = is_inside ? router_unit_db(router, lane, plan->db, op)
+                              : router_unit_begin(router, lane, plan->db);
+    if (!is_begun || !router_unit_op(router, lane) ||
         !router_put(router, lane, head, (size_t)(out - head)) ||
         !router_put(router, lane, key->name, key->size) || !router_put(router, lane, "\r\n", 2)) {
         return false;
     }
     router_unit_done(router, lane, op);
-    router_unit_end(router, lane);
+    if (!is_inside) {
+        router_unit_end(router, lane);
+    }
     return true;
 }
 
@@ -353,6 +361,27 @@ static bool apply_by_key(struct stream *stream,
     return true;
 }
 
+bool recovery_unknown(struct stream *stream,
+                      uint64_t source_db,
+                      const struct slice *name,
+                      struct syn_err *err)
+{
+    uint32_t lane;
+    if (stream->recovery != NULL) {
+        enum key_state state = key_judge(stream, source_db, name, &lane);
+        if (state == KEY_DONE || state == KEY_DIRTY) {
+            return true;
+        }
+    }
+    return recovery_dirty(stream, source_db, name, err);
+}
+
+bool recovery_is_due(const struct stream *stream)
+{
+    const struct recovery *recovery = stream->recovery;
+    return recovery != NULL && recovery->unread > 0 && stream->offset >= recovery->until;
+}
+
 static bool make_dirty(struct stream *stream,
                        const uint8_t *bytes,
                        const struct resp_command *command,
@@ -361,22 +390,19 @@ static bool make_dirty(struct stream *stream,
 {
     for (uint32_t i = 0; i < stream->keys.count; i++) {
         struct slice name = arg_slice(bytes, command, stream->keys.positions[i]);
-        uint32_t lane;
-        if (key_judge(stream, source_db, &name, &lane) == KEY_DONE) {
-            continue;
-        }
-        struct dirty_key *key = recovery_find(stream->recovery, source_db, name.bytes, name.size);
-        bool is_covered = key != NULL && (key->floor == 0 || stream->offset <= key->floor);
-        if (!is_covered && !recovery_dirty(stream, source_db, &name, err)) {
+        if (!recovery_unknown(stream, source_db, &name, err)) {
             return false;
         }
     }
     return true;
 }
 
-/* A flush that is about to run: on the lanes that have not executed it, every key of the database
- * is certain afterwards, also one whose value was read and is ahead. */
-static bool forget_flushed(struct stream *stream, bool is_all, uint64_t db, struct syn_err *err)
+bool recovery_sift(struct stream *stream,
+                   bool (*is_over)(const struct stream *stream,
+                                   const struct dirty_key *key,
+                                   uint64_t arg),
+                   uint64_t arg,
+                   struct syn_err *err)
 {
     struct recovery *recovery = stream->recovery;
     if (recovery->count == 0) {
@@ -388,16 +414,17 @@ static bool forget_flushed(struct stream *stream, bool is_all, uint64_t db, stru
         return ERR(err, SYN_CODE_MEMORY, "out of memory for keys that need repair");
     }
     recovery->table = table;
+    recovery->floor_max = 0;
     bool is_done = true;
     for (size_t i = 0; i < recovery->capacity; i++) {
         struct dirty_key *key = old[i];
         if (key == NULL) {
             continue;
         }
-        bool is_flushed = (is_all || key->db == db) &&
-                          !recovery_is_done(stream, key_lane(stream, key->name, key->size));
-        if (!is_flushed) {
+        if (!is_over(stream, key, arg)) {
             table_put(recovery, key);
+            recovery->floor_max =
+                key->floor > recovery->floor_max ? key->floor : recovery->floor_max;
             continue;
         }
         is_done = is_done && recovery_name(stream, key, "SREM");
@@ -407,6 +434,14 @@ static bool forget_flushed(struct stream *stream, bool is_all, uint64_t db, stru
     }
     mem_free(MEM_APPLY, old);
     return is_done || stopped(err);
+}
+
+#define ALL_DATABASES UINT64_MAX
+
+static bool is_flushed(const struct stream *stream, const struct dirty_key *key, uint64_t db)
+{
+    return (db == ALL_DATABASES || key->db == db) &&
+           !recovery_is_done(stream, key_lane(stream, key->name, key->size));
 }
 
 /* Commands without keys: their lanes are looked at where they are written (recovery_is_done). What
@@ -427,8 +462,10 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
         return recovery_is_done(stream, 0) ? RECOVERY_LEAVE : RECOVERY_APPLY;
     }
     if (info->class == COMMAND_FLUSHALL || info->class == COMMAND_FLUSHDB) {
-        bool is_all = info->class == COMMAND_FLUSHALL;
-        return forget_flushed(stream, is_all, source_db, err) ? RECOVERY_APPLY : RECOVERY_FAIL;
+        /* On the lanes that have not executed it, every key of the database is certain afterwards,
+         * also one whose value was read and is ahead. */
+        uint64_t db = info->class == COMMAND_FLUSHALL ? ALL_DATABASES : source_db;
+        return recovery_sift(stream, is_flushed, db, err) ? RECOVERY_APPLY : RECOVERY_FAIL;
     }
     return RECOVERY_APPLY;
 }
@@ -459,7 +496,9 @@ enum recovery_verdict recovery_judge(struct stream *stream,
     }
     uint32_t count = stream->keys.count;
     struct judgement judgement = judge_keys(stream, bytes, command, source_db);
-    gap_count(stream->recovery, &judgement, stream->offset);
+    if (LIKELY(!stream->has_more_parts)) { /* a mark comes behind the last of them */
+        gap_count(stream->recovery, &judgement, stream->offset);
+    }
     if (judgement.new == count) {
         return RECOVERY_APPLY;
     }

@@ -22,6 +22,9 @@
  * are part of its value. It stays named in the dirty set at the destination until a position beyond
  * its floor is written on its lane.
  *
+ * Keys are known by the names that they have at the destination, in databases of the source; only
+ * where one is read, the rules give the name that it has there.
+ *
  * Invariants:
  * 1. A key is named on its lane, before any position that passes an operation of it that was left
  * out.
@@ -78,6 +81,15 @@ MUST_CHECK bool recovery_is_new(struct stream *stream,
                                 struct syn_err *err);
 /* Whether the lane has executed what has the stream's present offset. */
 bool recovery_is_done(const struct stream *stream, uint32_t lane);
+
+/* The command at the stream's offset gives the key a value that cannot be computed at the
+ * destination: it is dirty, unless that value is there already. */
+MUST_CHECK bool recovery_unknown(struct stream *stream,
+                                 uint64_t source_db,
+                                 const struct slice *name,
+                                 struct syn_err *err);
+/* Whether keys are waiting to be read that could be. */
+bool recovery_is_due(const struct stream *stream);
 
 /* The key's state at the destination is not known (any more): it is read anew. */
 MUST_CHECK bool recovery_dirty(struct stream *stream,

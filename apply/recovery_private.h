@@ -6,6 +6,7 @@
 #include "apply/refetch.h"
 #include "apply/stream_private.h"
 
+/* By its name at the destination. */
 struct dirty_key {
     uint64_t hash;
     uint64_t db;    /* of the source                                            */
@@ -20,9 +21,11 @@ struct recovery {
     struct dirty_key **table;
     size_t capacity; /* a power of two, or 0 */
     uint32_t count;
-    uint32_t unread; /* of these, the ones without a floor */
+    uint32_t unread;       /* of these, the ones without a floor */
+    uint32_t retire_count; /* with so many keys, those that are over are looked for */
     struct refetch refetch;
-    struct recovery_lane lanes[]; /* by lane */
+    struct select_name names[REFETCH_AT_ONCE]; /* at the source, of keys that are being read */
+    struct recovery_lane lanes[];              /* by lane */
 };
 
 struct dirty_key *
@@ -30,6 +33,14 @@ recovery_find(const struct recovery *recovery, uint64_t db, const void *name, si
 /* SADD or SREM of the key in its lane's dirty set. False: stopped. */
 MUST_CHECK bool
 recovery_name(struct stream *stream, const struct dirty_key *key, const char *command);
+/* Takes the keys for which `is_over` says so out of the table, and their names out of the dirty
+ * sets. */
+MUST_CHECK bool recovery_sift(struct stream *stream,
+                              bool (*is_over)(const struct stream *stream,
+                                              const struct dirty_key *key,
+                                              uint64_t arg),
+                              uint64_t arg,
+                              struct syn_err *err);
 void recovery_clear_keys(struct recovery *recovery);
 
 #endif

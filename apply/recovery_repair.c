@@ -7,6 +7,9 @@
 #include "apply/snapshot_rewrite.h"
 #include "apply/snapshot_write.h"
 
+/* With so many keys, it is worth a walk to look for those that are over. */
+#define RETIRE_COUNT 1024u
+
 /* ---- writing one value ---- */
 
 static bool write_nothing(struct stream *stream, const struct dirty_key *key, struct syn_err *err)
@@ -15,6 +18,21 @@ static bool write_nothing(struct stream *stream, const struct dirty_key *key, st
     const struct slice args[] = {SLICE("DEL"), {key->name, key->size}};
     return live_forward_args(
         stream, value->lane, value->db, args, 2, live_op(stream, value->slot), err);
+}
+
+/* Versions from 80 on are Valkey's own (rdb.h, RDB_VERSION of Valkey 9). */
+static bool is_of_valkey(const struct refetch_value *read)
+{
+    const uint8_t *footer = read->payload + read->size - RDB_FOOTER_SIZE;
+    return (footer[0] | footer[1] << 8) >= 80;
+}
+
+/* One whose type is not selected is no key of the destination. */
+static bool type_is_selected(const struct stream *stream, const struct refetch_value *read)
+{
+    const struct select *select = stream->task->select;
+    return select == NULL || read->size < 1 + RDB_FOOTER_SIZE ||
+           select_kind(select, rdb_type_kind(read->payload[0], is_of_valkey(read)));
 }
 
 /* As a snapshot's value would be written: by RESTORE, or as commands where the destination does not
@@ -32,12 +50,10 @@ static bool write_payload(struct stream *stream,
                    (unsigned long long)key_hash(key->name, key->size),
                    read->size);
     }
-    const uint8_t *footer = read->payload + read->size - RDB_FOOTER_SIZE;
     const uint8_t *body = read->payload + 1;
     size_t body_size = read->size - 1 - RDB_FOOTER_SIZE;
     uint8_t type = read->payload[0];
-    /* Versions from 80 on are Valkey's own (rdb.h, RDB_VERSION of Valkey 9). */
-    stream->is_valkey = (footer[0] | footer[1] << 8) >= 80;
+    stream->is_valkey = is_of_valkey(read);
     value->item = (struct rdb_item){.kind = RDB_ITEM_KEY,
                                     .type = type,
                                     .name = {key->name, key->size},
@@ -67,7 +83,8 @@ static bool write_value(struct stream *stream,
         return true;
     }
     counter_add(&stream->keys_refetched, 1);
-    return read->is_there ? write_payload(stream, key, read, err) : write_nothing(stream, key, err);
+    return read->is_there && type_is_selected(stream, read) ? write_payload(stream, key, read, err)
+                                                            : write_nothing(stream, key, err);
 }
 
 /* ---- reading ---- */
@@ -90,6 +107,26 @@ keys_take(const struct recovery *recovery, size_t *at, struct dirty_key *keys[RE
     return count;
 }
 
+/* What the key is called where it is read. */
+static bool source_name(const struct stream *stream,
+                        const struct dirty_key *key,
+                        struct select_name *name,
+                        struct slice *out,
+                        struct syn_err *err)
+{
+    bool is_selected = true;
+    *out = (struct slice){key->name, key->size};
+    if (stream->task->select == NULL) {
+        return true;
+    }
+    if (!select_to_source(stream->task->select, *out, name, &is_selected, err)) {
+        return false;
+    }
+    ASSERT(is_selected); /* by the same rules as when it was named */
+    *out = (struct slice){name->bytes, name->size};
+    return true;
+}
+
 static bool batch_repair(struct stream *stream,
                          struct dirty_key *const *keys,
                          uint32_t count,
@@ -99,10 +136,12 @@ static bool batch_repair(struct stream *stream,
     struct slice names[REFETCH_AT_ONCE];
     struct refetch_value values[REFETCH_AT_ONCE];
     for (uint32_t i = 0; i < count; i++) {
-        names[i] = (struct slice){keys[i]->name, keys[i]->size};
+        if (!source_name(stream, keys[i], &recovery->names[i], &names[i], err)) {
+            return false;
+        }
     }
     if (!refetch_read(&recovery->refetch, keys[0]->db, names, count, values, err)) {
-        err_context(err, "keys that an interruption left uncertain cannot be read again");
+        err_context(err, "keys whose value at the destination is not known cannot be read again");
         return false;
     }
     bool is_done = true;
@@ -124,9 +163,11 @@ static bool repair(struct stream *stream, struct syn_err *err)
     size_t at = 0;
     bool is_valkey = stream->is_valkey;
     router_stream(stream->router, stream->index, false);
-    log_info("stream %u: reading %u keys again whose state at the destination is uncertain",
-             stream->index,
-             recovery->unread);
+    if (!stream->has_unknown) { /* with rules that make keys dirty, this is everyday life */
+        log_info("stream %u: reading %u keys again whose state at the destination is uncertain",
+                 stream->index,
+                 recovery->unread);
+    }
     while (recovery->unread > 0) {
         uint32_t count = keys_take(recovery, &at, keys);
         ASSERT(count > 0);
@@ -149,22 +190,35 @@ static uint64_t written_offset(const struct stream *stream)
                : stream->offset;
 }
 
-/* Every key's value is reached by the stream: behind a position that says so, the names go. */
-static bool retire(struct stream *stream)
+static bool is_reached(const struct stream *stream, const struct dirty_key *key, uint64_t offset)
+{
+    (void)stream;
+    return key->floor != 0 && key->floor <= offset;
+}
+
+/* Keys whose values the stream has reached: behind a position that says so, their names go. */
+static bool retire(struct stream *stream, struct syn_err *err)
 {
     struct recovery *recovery = stream->recovery;
     struct router *router = stream->router;
     if (router->positions != NULL && !router_mark_all(router)) {
-        return false;
+        return stopped(err);
     }
     router_stream(router, stream->index, false);
-    for (size_t i = 0; i < recovery->capacity; i++) {
-        if (recovery->table[i] != NULL && !recovery_name(stream, recovery->table[i], "SREM")) {
-            return false;
-        }
+    if (!recovery_sift(stream, is_reached, written_offset(stream), err)) {
+        return false;
     }
-    recovery_clear_keys(recovery);
+    recovery->retire_count = RETIRE_COUNT + 2 * recovery->count;
     return true;
+}
+
+/* All at once is one walk; where keys keep coming, the moment may never be. */
+static bool is_retiring(const struct stream *stream)
+{
+    const struct recovery *recovery = stream->recovery;
+    bool is_over = recovery->unread == 0 && written_offset(stream) >= recovery->floor_max;
+    bool is_large = recovery->count >= RETIRE_COUNT && recovery->count >= recovery->retire_count;
+    return recovery->count > 0 && !stream->transaction.is_open && (is_over || is_large);
 }
 
 bool recovery_step(struct stream *stream, struct syn_err *err)
@@ -180,9 +234,8 @@ bool recovery_step(struct stream *stream, struct syn_err *err)
     if (recovery->unread > 0 && !repair(stream, err)) {
         return false;
     }
-    if (recovery->count > 0 && written_offset(stream) >= recovery->floor_max &&
-        !stream->transaction.is_open && !retire(stream)) {
-        return stopped(err);
+    if (is_retiring(stream) && !retire(stream, err)) {
+        return false;
     }
     if (recovery->count == 0) {
         recovery_end(stream);

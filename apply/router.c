@@ -351,8 +351,9 @@ bool router_args(struct router *router,
         return true;
     }
     bool is_inside = router->writers[lane].is_unit;
-    if ((!is_inside && !router_unit_begin(router, lane, db)) || !router_unit_op(router, lane) ||
-        !router_put(router, lane, head, head_size)) {
+    bool is_begun =
+        is_inside ? router_unit_db(router, lane, db, op) : router_unit_begin(router, lane, db);
+    if (!is_begun || !router_unit_op(router, lane) || !router_put(router, lane, head, head_size)) {
         return false;
     }
     for (uint32_t i = 0; i < count; i++) {

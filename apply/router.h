@@ -165,6 +165,11 @@ MUST_CHECK bool router_set_positions(struct router *router,
                                      const struct position_plan *plan,
                                      uint32_t stream_count,
                                      struct syn_err *err);
+/* A unit is open on the lane. */
+static inline bool router_is_inside(const struct router *router, uint32_t lane)
+{
+    return router->writers[lane].is_unit;
+}
 /* Whether transactions need no MULTI of their own. */
 static inline bool router_has_groups(const struct router *router)
 {

@@ -38,6 +38,7 @@ void snapshot_begin(struct stream *stream)
     snapshot_reform_source(stream, LISTPACK_UNKNOWN);
     atomic_store_relaxed(&stream->keys_read, 0);
     atomic_store_relaxed(&stream->keys_announced, 0);
+    atomic_store_relaxed(&stream->keys_dropped, 0);
     atomic_store_relaxed(&stream->snapshot_bytes, 0);
 }
 
@@ -325,6 +326,78 @@ static void value_choose_way(struct stream *stream)
     value->load_type = value->way == VALUE_WHOLE ? form : value->item.type;
 }
 
+/* ---- rules ---- */
+
+/* The key under its new name, in the value's own copy. */
+static bool
+value_rename(struct stream *stream, const struct select_rule *rename, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    struct slice old = value->item.name;
+    value->item.name.size = select_renamed_size(rename, old.size);
+    if (!value_name_fits(stream, err)) {
+        return false;
+    }
+    select_rename_write(stream->task->select, rename, old.bytes, old.size, value->name);
+    value->item.name.bytes = value->name;
+    return true;
+}
+
+static bool value_refuse_claimed(const struct stream *stream,
+                                 const struct select_rule *rule,
+                                 struct syn_err *err)
+{
+    const struct slice *name = &stream->value.item.name;
+    const struct select *select = stream->task->select;
+    char text[ENDPOINT_TEXT_MAX];
+    char shown[SELECT_RULE_TEXT_MAX];
+    return ERR(err,
+               SYN_CODE_UNSUPPORTED,
+               "source %s: the key with hash %016llx keeps its name, and %s gives that name to "
+               "another selected key; leave one of them out, or rename this one too",
+               endpoint_text(&stream->feed->options.endpoint, text),
+               (unsigned long long)key_hash(name->bytes, name->size),
+               select_rule_text(select, select_rule_number(select, rule), shown));
+}
+
+/* The rules' word on the key, before anything of its value is looked at: skipped, or its name at
+ * the destination. */
+static bool value_select(struct stream *stream, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    const struct select *select = stream->task->select;
+    const struct slice *name = &value->item.name;
+    uint16_t ignored;
+    if (!select_kind(select, rdb_type_kind(value->item.type, stream->is_valkey)) ||
+        !select_key(select, name->bytes, name->size, &ignored)) {
+        value->way = VALUE_SKIP;
+        counter_add(&stream->keys_dropped, 1);
+        return true;
+    }
+    if (!select->has_renames) {
+        return true;
+    }
+    const struct select_rule *rule = select_rename(select, name->bytes, name->size);
+    if (rule != NULL) {
+        return value_rename(stream, rule, err);
+    }
+    rule = select_claimed(select, name->bytes, name->size);
+    return rule == NULL || value_refuse_claimed(stream, rule, err);
+}
+
+/* Functions and scripts go with the commands that would make them. */
+static bool item_is_dropped(struct stream *stream, const char *name)
+{
+    const struct select *select = stream->task->select;
+    uint16_t ignored;
+    if (LIKELY(select == NULL)) {
+        return false;
+    }
+    const struct command_info *info = command_find((const uint8_t *)name, strlen(name));
+    ASSERT(info != NULL);
+    return !select_command(select, info, &ignored);
+}
+
 static enum step
 item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, struct syn_err *err)
 {
@@ -337,9 +410,12 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
         value->db == DB_NONE || position_is_key(item->name.bytes, item->name.size) ||
         heartbeat_is_key(&stream->task->heartbeat, item->name.bytes, item->name.size);
     value->way = is_left_out ? VALUE_SKIP : VALUE_WHOLE;
+    if (value->way != VALUE_SKIP && stream->task->select != NULL && !value_select(stream, err)) {
+        return STEP_FAIL;
+    }
     if (value->way != VALUE_SKIP) {
         const struct route *route = stream->task->route;
-        value->slot = route_slot(route, item->name.bytes, item->name.size);
+        value->slot = route_slot(route, value->item.name.bytes, value->item.name.size);
         value->lane = route_lane(route, value->slot);
         /* A string may still join an MSET. */
         if (UNLIKELY(item->type != RDB_TYPE_STRING && snapshot_restore_version(stream) == 0)) {
@@ -401,7 +477,9 @@ static enum step item_aux(struct stream *stream, const struct rdb_item *item, st
         snapshot_reform_source(stream,
                                listpack_form_of(server_version(text, item->text.size), is_valkey));
     } else if (slice_is(name, "lua")) {
-        return snapshot_write_script(stream, &item->text, err) ? STEP_DONE : STEP_FAIL;
+        bool is_done =
+            item_is_dropped(stream, "SCRIPT") || snapshot_write_script(stream, &item->text, err);
+        return is_done ? STEP_DONE : STEP_FAIL;
     }
     return STEP_DONE;
 }
@@ -419,8 +497,11 @@ static enum step item_take(struct stream *stream,
         return STEP_DONE;
     case RDB_ITEM_AUX:
         return item_aux(stream, item, err);
-    case RDB_ITEM_FUNCTION:
-        return snapshot_write_function(stream, &item->text, err) ? STEP_DONE : STEP_FAIL;
+    case RDB_ITEM_FUNCTION: {
+        bool is_done = item_is_dropped(stream, "FUNCTION") ||
+                       snapshot_write_function(stream, &item->text, err);
+        return is_done ? STEP_DONE : STEP_FAIL;
+    }
     case RDB_ITEM_SELECT:
         return item_select(stream, item, err) ? STEP_DONE : STEP_FAIL;
     case RDB_ITEM_END:

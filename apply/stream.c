@@ -49,6 +49,7 @@ void stream_deinit(struct stream *stream)
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);
+    select_output_deinit(&stream->selected);
     question_deinit(&stream->question);
     mem_free(MEM_APPLY, stream->item_hold.bytes);
     mem_free(MEM_APPLY, stream->value_hold.bytes);
@@ -416,7 +417,8 @@ bool stream_is_drained(const struct stream *stream)
     if (stream->state == STREAM_HELD) {
         return true; /* a full copy that has not begun is left out; the one before stands */
     }
-    if (stream->is_hold_blocked || stream->is_throttled || stream->is_asking) {
+    if (stream->is_hold_blocked || stream->is_throttled || stream->is_asking ||
+        recovery_is_due(stream)) {
         return false;
     }
     return stream->chunk_next == NULL && ring_count(&stream->feed->chunks) == 0;

@@ -39,6 +39,7 @@
 #include "apply/loss.h"
 #include "apply/refusal.h"
 #include "apply/router.h"
+#include "apply/select_plan.h"
 
 /* What all streams of a task share; constant but for the atomics. */
 struct task {
@@ -50,8 +51,11 @@ struct task {
     const uint16_t *db_map;
     uint32_t db_map_count;
     uint32_t db_count; /* databases of the destination; 0: not known */
-    bool publishes;    /* PUBLISH is forwarded                                      */
-    bool spublishes;   /* SPUBLISH is, and the destination knows it                 */
+    /* Which keys, types and commands, under which names; NULL: all, as they are. */
+    const struct select *select;
+    bool drops_partial; /* on-partial drop: what cannot be computed here is left out and told */
+    bool publishes;     /* PUBLISH is forwarded                                      */
+    bool spublishes;    /* SPUBLISH is, and the destination knows it                 */
     uint32_t stream_count;
     struct asker *asker;             /* for commands that the table lacks; NULL: they are refused */
     struct command_missing *missing; /* of the table's; NULL: none */
@@ -94,7 +98,7 @@ enum stream_state {
 
 /* How a snapshot value leaves: decided when its key is read. */
 enum value_way {
-    VALUE_SKIP,    /* its database is not selected, or it is a heartbeat         */
+    VALUE_SKIP,    /* its database, key or type is not selected, or it is ours   */
     VALUE_WHOLE,   /* gathered, then written in one operation                    */
     VALUE_REWRITE, /* decoded and written as ordinary commands, in pieces       */
     VALUE_STREAM,  /* size known: written as it arrives, in a unit               */
@@ -207,7 +211,9 @@ struct stream {
     struct rewriter *rewriter;
     struct reformer *reformer; /* for listpacks of another form; made when first needed */
     bool is_reforming;         /* the snapshot's listpacks may have another form than needed */
-    struct hold value_hold;    /* a snapshot value being gathered */
+    /* A snapshot value being gathered; live: a command that rules have changed. */
+    struct hold value_hold;
+    struct select_output selected; /* writes into value_hold */
     struct transaction transaction;
     uint32_t losses_logged;
     uint32_t mends_logged;
@@ -226,8 +232,10 @@ struct stream {
     uint32_t place_head;
     uint32_t place_count;
     struct recovery *recovery; /* NULL: positions and keys are all certain          */
-    uint32_t applied_db;       /* selected in the stream at offset_applied */
-    bool is_sweep_due;         /* an earlier run wrote something of this stream        */
+    bool has_more_parts; /* rules made several commands of one, and this is not the last of them */
+    bool has_unknown;    /* rules hide from what values are computed: keys are read at the source */
+    uint32_t applied_db; /* selected in the stream at offset_applied */
+    bool is_sweep_due;   /* an earlier run wrote something of this stream        */
     bool is_position_due; /* the first position, or the first under a new replication id         */
     char owner_replid[REPLID_SIZE + 1]; /* under which the destination says that we are copying */
     char position_replid[REPLID_SIZE + 1]; /* under which positions are written; "": none yet    */
@@ -242,6 +250,8 @@ struct stream {
     _Atomic uint64_t snapshot_bytes;
     _Atomic uint64_t commands;
     _Atomic uint64_t dropped;
+    _Atomic uint64_t keys_dropped; /* of the snapshot, by rules                                  */
+    _Atomic uint64_t partial_dropped; /* commands whose selected keys could not be kept right */
     _Atomic uint64_t commands_skipped;
     _Atomic uint64_t transactions_split;
     _Atomic uint64_t values_rewritten;

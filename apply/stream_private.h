@@ -219,6 +219,12 @@ MUST_CHECK bool live_place(struct stream *stream,
                            struct command_place *place,
                            struct syn_err *err);
 
+/* SORT with BY or GET of a pattern: it reads keys that it does not name. */
+bool live_has_patterns(const struct command_info *info,
+                       const uint8_t *bytes,
+                       const struct resp_command *command);
+/* CLUSTER FLUSHSLOT. */
+bool live_is_slot_flush(const uint8_t *bytes, const struct resp_command *command);
 /* Whether it reads keys that are not among its arguments, so that all lanes matter to it. */
 bool live_reads_unnamed(const struct stream *stream,
                         const struct command_info *info,
@@ -241,6 +247,27 @@ MUST_CHECK bool live_channel(struct stream *stream,
                              const struct resp_command *command,
                              struct command_place *place,
                              struct syn_err *err);
+
+/* Outside a transaction applied, inside kept. */
+MUST_CHECK bool live_take(struct stream *stream,
+                          const struct command_info *info,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          struct syn_err *err);
+
+/* ---- live_rules.c: the rules, in front of live_take and only with task->select ---- */
+
+/* Room for what the rules may make of the command. STEP_WAIT: take it again later. */
+enum step live_rules_reserve(struct stream *stream,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct syn_err *err);
+/* Gives live_take what the rules leave of the command. */
+MUST_CHECK bool live_rules_take(struct stream *stream,
+                                const struct command_info *info,
+                                const uint8_t *bytes,
+                                const struct resp_command *command,
+                                struct syn_err *err);
 
 /* ---- live_admin.c: commands without keys, and those that name databases ---- */
 MUST_CHECK bool live_admin(struct stream *stream,

@@ -80,6 +80,33 @@ static const struct command_info *kept_again(struct stream *stream,
     return command_again(stream, bytes, kept->size, command);
 }
 
+/* Applies one kept command. Several of one offset are what rules made of one: no position comes
+ * between them, and where batches are transactions they share one. */
+static bool apply_kept(struct stream *stream, uint32_t i, bool is_part, struct syn_err *err)
+{
+    const struct transaction *transaction = &stream->transaction;
+    const struct transaction_command *kept = &transaction->commands[i];
+    struct router *router = stream->router;
+    struct resp_command command;
+    const struct command_info *info = kept_again(stream, kept, &command);
+    bool is_first = i + 1 < transaction->command_count && is_part;
+    if (is_first && router_has_groups(router) && !router_is_inside(router, 0) &&
+        !router_unit_begin(router, 0, task_db(stream->task, kept->db))) {
+        return stopped(err);
+    }
+    stream->offset = kept->offset;
+    stream->has_more_parts = is_part;
+    bool is_done =
+        live_apply(stream, info, transaction->bytes + kept->pos, &command, kept->db, err);
+    stream->has_more_parts = false;
+    if (is_done && !is_part && router_has_groups(router) && router_is_inside(router, 0)) {
+        router_unit_end(router, 0);
+    }
+    /* A stream may be continued inside a transaction: its EXEC is passed over then. */
+    return is_done &&
+           (is_part || router_done(router, stream->index, kept->offset, kept->db) || stopped(err));
+}
+
 static bool transaction_split(struct stream *stream, struct syn_err *err)
 {
     struct transaction *transaction = &stream->transaction;
@@ -89,16 +116,11 @@ static bool transaction_split(struct stream *stream, struct syn_err *err)
     }
     uint64_t offset = stream->offset;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
-        const struct transaction_command *kept = &transaction->commands[i];
-        struct resp_command command;
-        const struct command_info *info = kept_again(stream, kept, &command);
-        stream->offset = kept->offset;
-        if (!live_apply(stream, info, transaction->bytes + kept->pos, &command, kept->db, err)) {
+        uint64_t at = transaction->commands[i].offset;
+        bool is_last = i + 1 == transaction->command_count;
+        uint64_t next = is_last ? offset : transaction->commands[i + 1].offset;
+        if (!apply_kept(stream, i, at == next, err)) {
             return false;
-        }
-        /* A stream may be continued inside a transaction: its EXEC is passed over then. */
-        if (!router_done(stream->router, stream->index, kept->offset, kept->db)) {
-            return stopped(err);
         }
     }
     stream->offset = offset;

@@ -56,6 +56,7 @@ int main(int argc, char **argv)
     register_table(micro_rdb);
     register_table(micro_decode);
     register_table(micro_resp);
+    register_table(micro_select);
     register_table(micro_base);
     benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();

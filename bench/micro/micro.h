@@ -28,5 +28,6 @@ extern const struct micro_case micro_crc64[];
 extern const struct micro_case micro_decode[];
 extern const struct micro_case micro_rdb[];
 extern const struct micro_case micro_resp[];
+extern const struct micro_case micro_select[];
 
 #endif

@@ -265,6 +265,30 @@ static bool db_destination_build(const struct syn_config *from,
     return true;
 }
 
+static bool select_build(const struct syn_config *from, struct config *out, struct syn_err *err)
+{
+    char entry[OPTION_ENTRY_MAX];
+    select_init(&out->select);
+    for (unsigned list = 0; list < SELECT_LIST_COUNT; list++) {
+        enum option_id id = (enum option_id)(OPTION_INCLUDE_KEY + list);
+        const char *at = from->text[id] != NULL ? from->text[id] : "";
+        const char *value;
+        size_t size;
+        while ((value = option_list_next(id, &at, &size)) != NULL) {
+            ASSERT(size < sizeof(entry)); /* checked when it was set */
+            memcpy(entry, value, size);
+            entry[size] = '\0';
+            if (!select_add(&out->select, (enum select_list)list, entry, err)) {
+                return false;
+            }
+        }
+    }
+    out->drops_partial = number_of(from, OPTION_ON_PARTIAL) != 0;
+    return select_finish(&out->select, err);
+}
+_Static_assert(OPTION_RENAME_PREFIX - OPTION_INCLUDE_KEY + 1 == SELECT_LIST_COUNT,
+               "the options of rules are in the order of their lists");
+
 static bool mode_build(const struct syn_config *from, struct config *out, struct syn_err *err)
 {
     bool once = is_set(from, OPTION_ONCE);
@@ -431,12 +455,33 @@ bool config_build(const struct syn_config *from, struct config *out, struct syn_
          side_build(from, &source_options, &uris[0], err) &&
          side_build(from, &destination_options, &uris[1], err) &&
          files_build(from, &uris[0], &uris[1], out, err) &&
-         db_rules_build(from, &uris[0], out, err) && db_destination_build(from, &uris[1], out, err);
+         db_rules_build(from, &uris[0], out, err) &&
+         db_destination_build(from, &uris[1], out, err) && select_build(from, out, err);
     if (ok) {
         out->source = uris[0].side;
         out->files = uris[0].files;
         out->destination = uris[1].side;
     }
+    explicit_bzero(uris, 2 * sizeof(*uris));
+    mem_free(MEM_ENGINE, uris);
+    return ok;
+}
+
+bool config_build_rules(const struct syn_config *from, struct config *out, struct syn_err *err)
+{
+    struct uri *uris = mem_calloc(MEM_ENGINE, 2 * sizeof(*uris));
+    if (uris == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "no memory to check the configuration");
+    }
+    memset(out, 0, sizeof(*out));
+    numbers_build(from, out);
+    /* Databases may be named by the URIs. */
+    const char *source = from->text[OPTION_SOURCE];
+    const char *destination = from->text[OPTION_DESTINATION];
+    bool ok = (source == NULL || uri_parse("source", source, &uris[0], err)) &&
+              (destination == NULL || uri_parse("destination", destination, &uris[1], err)) &&
+              db_rules_build(from, &uris[0], out, err) &&
+              db_destination_build(from, &uris[1], out, err) && select_build(from, out, err);
     explicit_bzero(uris, 2 * sizeof(*uris));
     mem_free(MEM_ENGINE, uris);
     return ok;

@@ -10,6 +10,7 @@
 #include "apply/batch.h"
 #include "apply/heartbeat.h"
 #include "apply/loss.h"
+#include "apply/select.h"
 #include "core/engine/syn.h"
 #include "io/io.h"
 #include "rdb/rewrite.h"
@@ -70,6 +71,8 @@ struct config {
      * false). */
     bool has_db_rules;
     uint16_t db_map[CONFIG_DB_MAX];
+    struct select select; /* rules for keys, types and commands */
+    bool drops_partial;   /* on-partial drop                     */
     enum io_backend io;
     uint32_t reader_count;  /* 0: chosen by the engine */
     uint32_t decoder_count; /* 0: chosen by the engine */
@@ -94,6 +97,17 @@ struct config {
  * what to do. */
 MUST_CHECK bool
 config_build(const struct syn_config *from, struct config *out, struct syn_err *err);
+
+/* The rules of `config`, NULL when there are none. */
+static inline const struct select *config_select(const struct config *config)
+{
+    return config->select.is_active ? &config->select : NULL;
+}
+
+/* Only what says where a key goes: databases, rules and what belongs to them. Neither side needs to
+ * be given. */
+MUST_CHECK bool
+config_build_rules(const struct syn_config *from, struct config *out, struct syn_err *err);
 
 /* Destination database of a source database; CONFIG_DB_NONE when it is not selected. */
 static inline uint32_t config_db(const struct config *config, uint64_t db)

@@ -45,6 +45,7 @@ void syn_config_free(struct syn_config *config)
 bool config_copy(const struct syn_config *from, struct syn_config *to, struct syn_err *err)
 {
     *to = (struct syn_config){0};
+    memcpy(to->origin, from->origin, sizeof(to->origin));
     for (unsigned i = 0; i < OPTION_COUNT; i++) {
         if (from->text[i] == NULL) {
             continue;
@@ -63,7 +64,14 @@ void config_take(struct syn_config *config, struct syn_config *next)
     ASSERT(config != next);
     config_deinit(config);
     *config = *next;
+    config->origin_now = CONFIG_FROM_CALL;
     *next = (struct syn_config){0};
+}
+
+void config_unset(struct syn_config *config, enum option_id id)
+{
+    text_free(config->text[id]);
+    config->text[id] = NULL;
 }
 
 /* The option that gives way to this one, or the option itself. */
@@ -83,6 +91,44 @@ static enum option_id rival(enum option_id id)
     }
 }
 
+static const struct syn_option *option_at(enum option_id id)
+{
+    size_t count;
+    return &syn_options(&count)[id];
+}
+
+/* Adds a line to a list; an empty value empties it. */
+static bool list_add(struct syn_config *config,
+                     enum option_id id,
+                     const char *shown,
+                     const char *value,
+                     struct syn_err *err)
+{
+    if (*value == '\0') {
+        config_unset(config, id);
+        return true;
+    }
+    const char *old = config->text[id];
+    size_t old_size = old != NULL ? strlen(old) + 1 : 0;
+    size_t size = strlen(value);
+    if (old_size + size > OPTION_VALUE_MAX) {
+        return ERR(
+            err, SYN_CODE_CONFIG, "%s: more than %d bytes together", shown, OPTION_VALUE_MAX);
+    }
+    char *text = mem_alloc(MEM_ENGINE, old_size + size + 1);
+    if (text == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "%s: no memory for its value", shown);
+    }
+    if (old != NULL) {
+        memcpy(text, old, old_size - 1);
+        text[old_size - 1] = '\n';
+    }
+    memcpy(text + old_size, value, size + 1);
+    config_unset(config, id);
+    config->text[id] = text;
+    return true;
+}
+
 bool config_set(struct syn_config *config,
                 enum option_id id,
                 const char *shown,
@@ -91,6 +137,10 @@ bool config_set(struct syn_config *config,
 {
     if (!option_check(id, shown, value, err)) {
         return false;
+    }
+    config->origin[id] = config->origin_now;
+    if (option_at(id)->kind == SYN_OPTION_LIST) {
+        return list_add(config, id, shown, value, err);
     }
     char *copy = mem_strdup(MEM_ENGINE, value);
     if (copy == NULL) {
@@ -148,12 +198,14 @@ bool syn_config_load_env(struct syn_config *config, struct syn_err *err)
     }
     size_t count;
     const struct syn_option *table = syn_options(&count);
+    next.origin_now = CONFIG_FROM_ENV;
     for (unsigned i = 0; i < count; i++) {
         const char *value = table[i].env != NULL ? getenv(table[i].env) : NULL;
         /* An empty variable is how shells and container files say "not set". */
         if (value == NULL || *value == '\0') {
             continue;
         }
+        config_unset(&next, (enum option_id)i); /* a list is replaced, not added to */
         if (!config_set(&next, (enum option_id)i, table[i].env, value, err)) {
             config_deinit(&next);
             return false;

@@ -286,6 +286,76 @@ bool option_read_db_map(const char *shown, const char *value, uint16_t *map, str
     }
 }
 
+/* ---- lists ---- */
+
+const char *option_list_next(enum option_id id, const char **at, size_t *size)
+{
+    bool has_commas = id == OPTION_INCLUDE_TYPE || id == OPTION_EXCLUDE_TYPE ||
+                      id == OPTION_INCLUDE_COMMAND || id == OPTION_EXCLUDE_COMMAND;
+    const char *separators = has_commas ? ",\n" : "\n";
+    *at += strspn(*at, has_commas ? ",\n " : "\n");
+    const char *value = *at;
+    *size = strcspn(value, separators);
+    *at += *size;
+    while (has_commas && *size > 0 && value[*size - 1] == ' ') {
+        (*size)--;
+    }
+    return *size > 0 ? value : NULL;
+}
+
+/* A name that is nearly one of the table is taken for a mistake; others are commands that this
+ * version does not know, those of modules among them. */
+static bool check_command_name(const char *shown, const char *name, struct syn_err *err)
+{
+    if (*name == '@' || strchr(name, '.') != NULL ||
+        command_find((const uint8_t *)name, strlen(name)) != NULL) {
+        return true;
+    }
+    size_t count;
+    const struct command_info *table = command_table(&count);
+    unsigned best = suggest_limit(name) + 1;
+    const char *nearest = NULL;
+    for (size_t i = 0; i < count; i++) {
+        unsigned distance = suggest_distance(name, table[i].name);
+        if (distance < best) {
+            best = distance;
+            nearest = table[i].name;
+        }
+    }
+    /* Short names are near to anything. */
+    if (nearest == NULL || best * 3 > strlen(name)) {
+        return true;
+    }
+    char quoted[64];
+    return ERR(err,
+               SYN_CODE_CONFIG,
+               "%s: no command %s; did you mean %s?",
+               shown,
+               quote(name, quoted),
+               nearest);
+}
+
+static bool check_list(enum option_id id, const char *shown, const char *value, struct syn_err *err)
+{
+    char entry[OPTION_ENTRY_MAX];
+    const char *at = value;
+    size_t size;
+    const char *from;
+    while ((from = option_list_next(id, &at, &size)) != NULL) {
+        if (size >= sizeof(entry)) {
+            return ERR(err, SYN_CODE_CONFIG, "%s: longer than %d bytes", shown, SELECT_PATTERN_MAX);
+        }
+        memcpy(entry, from, size);
+        entry[size] = '\0';
+        bool is_command = id == OPTION_INCLUDE_COMMAND || id == OPTION_EXCLUDE_COMMAND;
+        if ((is_command && !check_command_name(shown, entry, err)) ||
+            !select_check(option_select_list(id), shown, entry, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool check_text(enum option_id id, const char *shown, const char *value, struct syn_err *err)
 {
     struct endpoint sizes; /* only for the sizes of its fields */
@@ -308,10 +378,14 @@ bool option_check(enum option_id id, const char *shown, const char *value, struc
 {
     const struct syn_option *option = option_at(id);
     if (*value == '\0') {
-        return ERR(err, SYN_CODE_CONFIG, "%s: the value is empty", shown);
+        return option->kind == SYN_OPTION_LIST ||
+               ERR(err, SYN_CODE_CONFIG, "%s: the value is empty", shown);
     }
     if (!check_text(id, shown, value, err)) {
         return false;
+    }
+    if (option->kind == SYN_OPTION_LIST) {
+        return check_list(id, shown, value, err);
     }
     if (option->kind != SYN_OPTION_TEXT) {
         int64_t number;

@@ -4,8 +4,8 @@
  * The schema is made from the table of options: every field is text, checked by the same functions
  * as the command line. Two things libcyaml does not offer are had by loading again, which costs
  * microseconds and only happens once or after a mistake:
- * - `source` is text or a mapping: a schema cannot say so. The mapping is tried first; refused for
- *   being text, that side is loaded as text.
+ * - `source` is text or a mapping, `include_key` text or a list: a schema cannot say so. The
+ * mapping or list is tried first; refused for being text, that field is loaded as text.
  * - the line of a value that is well-formed for YAML and wrong for the option: its field is given
  *   an impossible length, and libcyaml reports where it stands.
  */
@@ -29,9 +29,15 @@ struct yaml_side {
 
 const char *const yaml_sides[2] = {"source", "destination"};
 
+struct yaml_list {
+    char **items;
+    uint32_t count;
+};
+
 struct yaml_top {
     char *text[OPTION_COUNT];
-    struct yaml_side *side[2]; /* source, destination: when it is a mapping */
+    struct yaml_list list[OPTION_COUNT]; /* of options that are lists */
+    struct yaml_side *side[2];           /* source, destination: when it is a mapping */
 };
 
 static const enum option_id side_options[2][SIDE_FIELD_COUNT] = {{OPTION_SOURCE,
@@ -95,7 +101,24 @@ static void side_schema(struct schema *schema, unsigned side)
     schema->side[side][SIDE_FIELD_COUNT] = (cyaml_schema_field_t)CYAML_FIELD_END;
 }
 
-/* All but the side_is_text flags, which the caller keeps. */
+static cyaml_schema_value_t list_value(struct schema *schema)
+{
+    return (cyaml_schema_value_t){CYAML_VALUE_SEQUENCE(
+        CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, char *, &schema->host, 1, SELECT_RULES_MAX)};
+}
+
+/* A field whose value is a list of texts. */
+static cyaml_schema_field_t list_field(struct schema *schema, unsigned id)
+{
+    uint32_t at = (uint32_t)(offsetof(struct yaml_top, list) + id * sizeof(struct yaml_list));
+    return (cyaml_schema_field_t){.key = schema->names[id],
+                                  .data_offset = at + (uint32_t)offsetof(struct yaml_list, items),
+                                  .count_offset = at + (uint32_t)offsetof(struct yaml_list, count),
+                                  .count_size = sizeof(uint32_t),
+                                  .value = list_value(schema)};
+}
+
+/* All but the flags of what is text, which the caller keeps. */
 static void schema_build(struct schema *schema)
 {
     size_t count;
@@ -112,10 +135,14 @@ static void schema_build(struct schema *schema)
         for (char *c = schema->names[i]; *c != '\0'; c++) {
             *c = *c == '-' ? '_' : *c;
         }
-        schema->top[used++] = (cyaml_schema_field_t){
-            .key = schema->names[i],
-            .data_offset = (uint32_t)(offsetof(struct yaml_top, text) + i * sizeof(char *)),
-            .value = text_value()};
+        bool is_list = table[i].kind == SYN_OPTION_LIST && !schema->list_is_text[i];
+        schema->top[used++] =
+            is_list
+                ? list_field(schema, i)
+                : (cyaml_schema_field_t){.key = schema->names[i],
+                                         .data_offset = (uint32_t)(offsetof(struct yaml_top, text) +
+                                                                   i * sizeof(char *)),
+                                         .value = text_value()};
     }
     schema->top[used] = (cyaml_schema_field_t)CYAML_FIELD_END;
     /* source and destination lead the table, so their fields are the first two. */
@@ -156,9 +183,9 @@ static void loader_free(struct loader *loader, struct yaml_top *top)
     (void)cyaml_free(&config, &loader->schema.root, top, 0);
 }
 
-/* Whether the load failed because a side is text and was taken for a mapping; then it no longer
- * is. */
-static bool loader_turn_side(struct loader *loader, cyaml_err_t code)
+/* Whether the load failed because a side or a list is text and was taken for more; then it no
+ * longer is. */
+static bool loader_turn(struct loader *loader, cyaml_err_t code)
 {
     const struct yaml_log *log = &loader->log;
     if (code != CYAML_ERR_INVALID_VALUE || log->depth != 1) {
@@ -167,6 +194,16 @@ static bool loader_turn_side(struct loader *loader, cyaml_err_t code)
     for (unsigned side = 0; side < 2; side++) {
         if (strcmp(log->path[0], yaml_sides[side]) == 0 && !loader->schema.side_is_text[side]) {
             loader->schema.side_is_text[side] = true;
+            return true;
+        }
+    }
+    size_t count;
+    const struct syn_option *table = syn_options(&count);
+    for (unsigned id = 0; id < count; id++) {
+        bool *is_text = &loader->schema.list_is_text[id];
+        if (table[id].kind == SYN_OPTION_LIST && !*is_text &&
+            strcmp(log->path[0], loader->schema.names[id]) == 0) {
+            *is_text = true;
             return true;
         }
     }
@@ -179,7 +216,7 @@ static bool loader_load(struct loader *loader, struct yaml_top **top)
     do {
         schema_build(&loader->schema);
         code = loader_run(loader, top);
-    } while (loader_turn_side(loader, code));
+    } while (loader_turn(loader, code));
     if (code != CYAML_OK) {
         return yaml_error(loader, code);
     }
@@ -234,12 +271,45 @@ static cyaml_schema_field_t *top_field(struct schema *schema, unsigned id)
     return field;
 }
 
+/* Replaces the list, entry by entry, so that an error has the line of its own. */
+static bool take_list(struct loader *loader,
+                      enum option_id id,
+                      const struct yaml_list *from,
+                      struct syn_config *to)
+{
+    config_unset(to, id);
+    for (uint32_t i = 0; i < from->count; i++) {
+        char shown[OPTION_NAME_MAX + 16];
+        snprintf(shown, sizeof(shown), "%s[%u]", loader->schema.names[id], i);
+        bool ok = *from->items[i] != '\0'
+                      ? config_set(to, id, shown, from->items[i], loader->err)
+                      : ERR(loader->err, SYN_CODE_CONFIG, "%s: the value is empty", shown);
+        if (!ok) {
+            top_field(&loader->schema, id)->value.sequence.max = i; /* refused at this entry */
+            return error_place(loader);
+        }
+    }
+    return true;
+}
+
 static bool take_options(struct loader *loader, const struct yaml_top *top, struct syn_config *to)
 {
-    for (unsigned id = 0; id < OPTION_COUNT; id++) {
+    size_t count;
+    const struct syn_option *table = syn_options(&count);
+    for (unsigned i = 0; i < OPTION_COUNT; i++) {
+        enum option_id id = (enum option_id)i;
         const char *value = top->text[id];
-        if (value != NULL &&
-            !config_set(to, (enum option_id)id, loader->schema.names[id], value, loader->err)) {
+        if (table[id].kind == SYN_OPTION_LIST && top->list[id].items != NULL &&
+            !take_list(loader, id, &top->list[id], to)) {
+            return false;
+        }
+        if (value == NULL) {
+            continue;
+        }
+        if (table[id].kind == SYN_OPTION_LIST) {
+            config_unset(to, id);
+        }
+        if (!config_set(to, id, loader->schema.names[id], value, loader->err)) {
             return error_at_field(loader, top_field(&loader->schema, id));
         }
     }
@@ -379,6 +449,7 @@ static bool loader_take(struct loader *loader, struct yaml_top *top, struct syn_
     if (!config_copy(config, &next, loader->err)) {
         return false;
     }
+    next.origin_now = CONFIG_FROM_FILE;
     bool ok = take_options(loader, top, &next) && take_side(loader, 0, top->side[0], &next) &&
               take_side(loader, 1, top->side[1], &next);
     if (ok) {

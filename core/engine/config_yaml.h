@@ -49,10 +49,11 @@ enum side_field {
 /* Built from the table of options. */
 struct schema {
     bool side_is_text[2];
+    bool list_is_text[OPTION_COUNT]; /* of options that are lists: one value stands for one of it */
     char names[OPTION_COUNT][OPTION_NAME_MAX];
     cyaml_schema_field_t top[OPTION_COUNT + 1];
     cyaml_schema_field_t side[2][SIDE_FIELD_COUNT + 1];
-    cyaml_schema_value_t host;
+    cyaml_schema_value_t host; /* an entry of any list */
     cyaml_schema_value_t root;
 };
 

@@ -238,6 +238,18 @@ static void shown_path(const struct yaml_log *log, char *out, size_t out_size)
     }
 }
 
+static bool is_list_field(const struct loader *loader, const char *name)
+{
+    size_t count;
+    const struct syn_option *table = syn_options(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (table[i].kind == SYN_OPTION_LIST && strcmp(loader->schema.names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool error_kind(const struct loader *loader)
 {
     const struct yaml_log *log = &loader->log;
@@ -258,6 +270,8 @@ static bool error_kind(const struct loader *loader)
     } else if (log->depth == 1 &&
                (strcmp(inner, "source") == 0 || strcmp(inner, "destination") == 0)) {
         form = "a URI, or a mapping of uri, hosts, user, password, password_file, password_env";
+    } else if (is_list_field(loader, inner)) {
+        form = "a value or a list of values (quote what ends with a colon: \"user:\")";
     }
     return ERR(loader->err,
                SYN_CODE_CONFIG,
@@ -289,13 +303,18 @@ bool yaml_error(const struct loader *loader, cyaml_err_t code)
                    line,
                    path);
     }
-    case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
+    case CYAML_ERR_SEQUENCE_ENTRIES_MAX: {
+        char path[2 * YAML_NAME_MAX];
+        shown_path(log, path, sizeof(path));
+        bool is_hosts = log->depth > 0 && strcmp(log->path[0], "hosts") == 0;
         return ERR(loader->err,
                    SYN_CODE_CONFIG,
-                   "%.100s:%u: hosts: more than %d",
+                   "%.100s:%u: %s: more than %d",
                    loader->origin,
                    line,
-                   CONFIG_HOSTS_MAX);
+                   path,
+                   is_hosts ? CONFIG_HOSTS_MAX : SELECT_RULES_MAX);
+    }
     case CYAML_ERR_ALIAS:
         return ERR(loader->err,
                    SYN_CODE_CONFIG,

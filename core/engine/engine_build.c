@@ -173,6 +173,8 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->db_map = config->db_map;
     task->db_map_count = CONFIG_DB_MAX;
     task->db_count = engine->destination.db_count;
+    task->select = config_select(config);
+    task->drops_partial = config->drops_partial;
     task->publishes = config->publishes;
     task->spublishes = config->publishes && topology_has_spublish(&engine->destination);
     task->skips_unknown = config->skips_unknown;

@@ -97,6 +97,8 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
             stream->latency_ms > status->latency_ms ? stream->latency_ms : status->latency_ms;
         status->latency_is_estimate = status->latency_is_estimate || stream->latency_is_estimate;
         status->dropped += atomic_load_relaxed(&engine->streams[i].dropped);
+        status->keys_dropped += atomic_load_relaxed(&engine->streams[i].keys_dropped);
+        status->partial_dropped += atomic_load_relaxed(&engine->streams[i].partial_dropped);
         status->commands_skipped += atomic_load_relaxed(&engine->streams[i].commands_skipped);
         status->values_rewritten += atomic_load_relaxed(&engine->streams[i].values_rewritten);
         status->values_degraded += atomic_load_relaxed(&engine->streams[i].values_degraded);

@@ -195,6 +195,83 @@ static const struct syn_option table[] = {
                                "Without db, exactly the databases named here are copied; with db, "
                                "those not named here keep their number.",
                        .kind = SYN_OPTION_TEXT},
+    [OPTION_INCLUDE_KEY] = {.name = "include-key",
+                            .env = "SYNCLINE_INCLUDE_KEY",
+                            .value_name = "GLOB",
+                            .help = "Only keys that match this pattern (* ? [a-z] \\) or another "
+                                    "include rule for keys. All, when there is none; exclude rules "
+                                    "win. Rules look at the names at the source, in every "
+                                    "database.",
+                            .kind = SYN_OPTION_LIST},
+    [OPTION_INCLUDE_PREFIX] = {.name = "include-prefix",
+                               .env = "SYNCLINE_INCLUDE_PREFIX",
+                               .value_name = "PREFIX",
+                               .help = "The same for keys that begin with this. Bytes may be "
+                                       "written \\xNN \\n \\r \\t \\\\ here.",
+                               .kind = SYN_OPTION_LIST},
+    [OPTION_INCLUDE_SUFFIX] = {.name = "include-suffix",
+                               .env = "SYNCLINE_INCLUDE_SUFFIX",
+                               .value_name = "SUFFIX",
+                               .help = "The same for keys that end with this.",
+                               .kind = SYN_OPTION_LIST},
+    [OPTION_EXCLUDE_KEY] = {.name = "exclude-key",
+                            .env = "SYNCLINE_EXCLUDE_KEY",
+                            .value_name = "GLOB",
+                            .help = "No keys that match this pattern.",
+                            .kind = SYN_OPTION_LIST},
+    [OPTION_EXCLUDE_PREFIX] = {.name = "exclude-prefix",
+                               .env = "SYNCLINE_EXCLUDE_PREFIX",
+                               .value_name = "PREFIX",
+                               .help = "No keys that begin with this.",
+                               .kind = SYN_OPTION_LIST},
+    [OPTION_EXCLUDE_SUFFIX] = {.name = "exclude-suffix",
+                               .env = "SYNCLINE_EXCLUDE_SUFFIX",
+                               .value_name = "SUFFIX",
+                               .help = "No keys that end with this.",
+                               .kind = SYN_OPTION_LIST},
+    [OPTION_INCLUDE_TYPE] = {.name = "include-type",
+                             .env = "SYNCLINE_INCLUDE_TYPE",
+                             .value_name = "TYPES",
+                             .help = "Only values of these types: string, list, set, zset, hash, "
+                                     "stream, module.",
+                             .kind = SYN_OPTION_LIST},
+    [OPTION_EXCLUDE_TYPE] = {.name = "exclude-type",
+                             .env = "SYNCLINE_EXCLUDE_TYPE",
+                             .value_name = "TYPES",
+                             .help = "No values of these types.",
+                             .kind = SYN_OPTION_LIST},
+    [OPTION_INCLUDE_COMMAND] = {.name = "include-command",
+                                .env = "SYNCLINE_INCLUDE_COMMAND",
+                                .value_name = "NAMES",
+                                .help = "Only these commands of the live stream, by name or as "
+                                        "@group: string, list, set, sortedset, hash, stream, geo, "
+                                        "hyperloglog, bitmap, generic, scripting, pubsub, server, "
+                                        "module. The snapshot has no commands but FUNCTION and "
+                                        "SCRIPT.",
+                                .kind = SYN_OPTION_LIST},
+    [OPTION_EXCLUDE_COMMAND] = {.name = "exclude-command",
+                                .env = "SYNCLINE_EXCLUDE_COMMAND",
+                                .value_name = "NAMES",
+                                .help = "None of these commands, also such as this version does "
+                                        "not know.",
+                                .kind = SYN_OPTION_LIST},
+    [OPTION_RENAME_PREFIX] = {.name = "rename-prefix",
+                              .env = "SYNCLINE_RENAME_PREFIX",
+                              .value_name = "OLD=NEW",
+                              .help = "Keys that begin with OLD begin with NEW at the destination. "
+                                      "The first that fits counts; two keys never get one name.",
+                              .kind = SYN_OPTION_LIST},
+    [OPTION_ON_PARTIAL] = {.name = "on-partial",
+                           .env = "SYNCLINE_ON_PARTIAL",
+                           .value_name = "stop|drop",
+                           .default_text = "stop",
+                           .help = "What to do with a command that computes a selected key from "
+                                   "others, such as RENAME of a key that is not selected, where "
+                                   "the key cannot be read at the source instead (without "
+                                   "positions, or a script without keys): stop, or leave it out "
+                                   "and let the key differ.",
+                           .choices = "stop|drop",
+                           .kind = SYN_OPTION_CHOICE},
     [OPTION_IO] = {.name = "io",
                    .env = "SYNCLINE_IO",
                    .value_name = "auto|uring|epoll",

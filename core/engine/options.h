@@ -10,6 +10,7 @@
 
 #include <limits.h>
 
+#include "apply/select.h"
 #include "core/engine/config.h"
 
 /* In the order of the table, which is the order of help. */
@@ -39,6 +40,18 @@ enum option_id {
     OPTION_HEARTBEAT_PREFIX,
     OPTION_DB,
     OPTION_DB_MAP,
+    OPTION_INCLUDE_KEY, /* from here in the order of enum select_list */
+    OPTION_INCLUDE_PREFIX,
+    OPTION_INCLUDE_SUFFIX,
+    OPTION_EXCLUDE_KEY,
+    OPTION_EXCLUDE_PREFIX,
+    OPTION_EXCLUDE_SUFFIX,
+    OPTION_INCLUDE_TYPE,
+    OPTION_EXCLUDE_TYPE,
+    OPTION_INCLUDE_COMMAND,
+    OPTION_EXCLUDE_COMMAND,
+    OPTION_RENAME_PREFIX,
+    OPTION_ON_PARTIAL,
     OPTION_IO,
     OPTION_READERS,
     OPTION_DECODERS,
@@ -70,6 +83,8 @@ enum option_id {
 
 #define OPTION_NAME_MAX 40     /* with the terminator                                   */
 #define OPTION_VALUE_MAX 65536 /* bytes of one value; more is an error                  */
+/* Bytes of one value of a list as it is written, where each may be \xNN, with a terminator. */
+#define OPTION_ENTRY_MAX (8 * SELECT_PATTERN_MAX + 2)
 #define OPTION_INDEX_NONE UINT_MAX
 
 /* The index in the table, OPTION_INDEX_NONE when there is none of that name ('_' and '-' are
@@ -85,13 +100,24 @@ unsigned suggest_distance(const char *a, const char *b);
 /* How far a word may be from `name` to be suggested for it. */
 unsigned suggest_limit(const char *name);
 
-/* Whether the option takes this value. Secrets and URIs are never quoted in errors. */
+/* Whether the option takes this value; of a list all values in it. Secrets and URIs are never
+ * quoted in errors. */
 MUST_CHECK bool
 option_check(enum option_id id, const char *shown, const char *value, struct syn_err *err);
 
 /* The value of a flag, integer, size (bytes), duration (ms) or choice (its index in `choices`). */
 MUST_CHECK bool option_read_number(
     enum option_id id, const char *shown, const char *value, int64_t *number, struct syn_err *err);
+
+/* The next value of a list, from *at, which moves behind it: lines, and for names of types and
+ * commands also what commas separate. NULL: there is none. The caller copies it: `size` bytes
+ * without a terminator. */
+const char *option_list_next(enum option_id id, const char **at, size_t *size);
+/* The rules' list that an option fills. */
+static inline enum select_list option_select_list(enum option_id id)
+{
+    return (enum select_list)(id - OPTION_INCLUDE_KEY);
+}
 
 /* "0,3,5-7" into selected[CONFIG_DB_MAX]. */
 MUST_CHECK bool

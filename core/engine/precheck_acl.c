@@ -58,7 +58,10 @@ static const struct probe destination_probes[] = {
      "xclaim",
      "@write @stream @fast @all",
      {"XCLAIM", "syncline", "g", "c", "0", "1-1"}},
+    /* Only with rules for types, which make a script of RENAME. */
+    {NEEDED, "eval", "@slow @all @scripting", {"EVAL", "return 0", "0"}},
 };
+#define DESTINATION_PROBES (sizeof(destination_probes) / sizeof(destination_probes[0]))
 
 static const struct probe publish_probes[] = {
     {NEEDED, "publish", "@pubsub @fast @all", {"PUBLISH", "syncline", "x"}},
@@ -277,10 +280,12 @@ bool precheck_destination_account(const struct config *config,
                                   const struct topology *destination,
                                   struct syn_err *err)
 {
+    bool has_scripts = config->select.is_active && config->select.kinds != SELECT_KINDS_ALL &&
+                       config->mode != SYNC_SNAPSHOT_ONLY;
     return topology_check(config,
                           destination,
                           destination_probes,
-                          sizeof(destination_probes) / sizeof(destination_probes[0]),
+                          DESTINATION_PROBES - (has_scripts ? 0 : 1),
                           err) &&
            (!config->publishes || topology_check(config,
                                                  destination,

@@ -15,10 +15,23 @@ uint32_t resume_db(const struct config *config)
     return lowest == UINT32_MAX ? 0 : lowest;
 }
 
-/* What must be the same for a stream to be continued: which databases go where. */
+/* One rule of selection, wherever it stands in its list. */
+static uint64_t rule_number(const struct select *select, const struct select_rule *rule)
+{
+    uint64_t seed = XXH3_64bits_withSeed(select->text + rule->text, rule->size, rule->list + 1u);
+    return XXH3_64bits_withSeed(select->text + rule->to, rule->to_size, seed);
+}
+
+/* What must be the same for a stream to be continued: which databases go where, and which keys,
+ * types and commands under which names. */
 static uint64_t rules_of(const struct config *config)
 {
-    return config->has_db_rules ? XXH3_64bits(config->db_map, sizeof(config->db_map)) : 0;
+    uint64_t rules = config->has_db_rules ? XXH3_64bits(config->db_map, sizeof(config->db_map)) : 0;
+    const struct select *select = config_select(config);
+    for (uint16_t i = 0; select != NULL && i < select->rule_count; i++) {
+        rules += rule_number(select, &select->rules[i]);
+    }
+    return rules;
 }
 
 /* ---- connections ---- */

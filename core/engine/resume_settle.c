@@ -16,6 +16,7 @@ struct settle {
     const struct route *route;
     const struct position_plan *plan;
     struct resume_links links;
+    struct select_name name; /* of a key at the source */
 };
 
 static uint32_t lane_shard(const struct settle *settle, uint32_t lane)
@@ -179,8 +180,9 @@ static bool check_owner(const struct settle *settle, const char *previous, struc
         if (record->has_owner && record->has_value && record->rules != resume->rules) {
             return ERR(err,
                        SYN_CODE_PRECHECK,
-                       "the run that would be continued copied other databases (db, db-map): give "
-                       "the same options as then, or --restart for a new full copy");
+                       "the run that would be continued copied other databases or by other rules "
+                       "(db, db-map, include-…, exclude-…, rename-prefix): give the same options "
+                       "as then, or --restart for a new full copy");
         }
     }
     return true;
@@ -218,11 +220,14 @@ struct claims {
     bool is_needed[SLOT_COUNT];  /* the stream has keys there */
 };
 
-static void claims_needed(struct claims *claims, const struct topology *source, uint32_t stream)
+static void claims_needed(struct claims *claims, const struct settle *settle, uint32_t stream)
 {
-    const struct shard *shard = &source->shards[stream];
-    memset(claims->is_needed, !source->is_cluster, sizeof(claims->is_needed));
-    for (uint32_t r = 0; source->is_cluster && r < shard->range_count; r++) {
+    const struct shard *shard = &settle->source->shards[stream];
+    const struct select *select = config_select(settle->config);
+    /* Under new names keys may be in any slot of the destination. */
+    bool is_anywhere = !settle->source->is_cluster || (select != NULL && select->has_renames);
+    memset(claims->is_needed, is_anywhere, sizeof(claims->is_needed));
+    for (uint32_t r = 0; !is_anywhere && r < shard->range_count; r++) {
         for (uint32_t slot = shard->ranges[r].first; slot <= shard->ranges[r].last; slot++) {
             claims->is_needed[slot] = true;
         }
@@ -237,7 +242,7 @@ static bool claims_make(struct claims *claims,
     const struct resume *resume = settle->resume;
     uint8_t bitmap[SLOT_COUNT / 8];
     memset(claims->record, 0, sizeof(claims->record));
-    claims_needed(claims, settle->source, stream);
+    claims_needed(claims, settle, stream);
     for (uint32_t i = 0; i < resume->record_count && i < UINT16_MAX; i++) {
         const struct resume_record *record = &resume->records[i];
         if (record->stream != stream || !record->has_value || record->slots == NULL) {
@@ -413,15 +418,31 @@ static bool key_add(struct resume_stream *stream, const redisReply *name, struct
     return true;
 }
 
-/* The stream to which a key belongs: with several, the source's slots decide. */
-static uint32_t key_stream(const struct settle *settle, const redisReply *name)
+#define STREAM_NONE UINT32_MAX
+
+/* The stream to which a key belongs: with several, the source's slots decide, of the name that it
+ * has there. STREAM_NONE: no key that is copied has this name. */
+static bool
+key_stream(struct settle *settle, const redisReply *name, uint32_t *stream, struct syn_err *err)
 {
     const char *colon = memchr(name->str, ':', name->len);
-    if (!settle->source->is_cluster || colon == NULL) {
-        return 0;
+    *stream = 0;
+    if (colon == NULL) {
+        return true;
     }
-    size_t size = name->len - (size_t)(colon + 1 - name->str);
-    return settle->source->slot_shard[slot_of_key(colon + 1, size)];
+    const struct slice there = {(const uint8_t *)colon + 1,
+                                name->len - (size_t)(colon + 1 - name->str)};
+    bool is_selected;
+    if (!select_to_source(config_select(settle->config), there, &settle->name, &is_selected, err)) {
+        return false;
+    }
+    if (!is_selected) {
+        *stream = STREAM_NONE;
+    } else if (settle->source->is_cluster) {
+        uint16_t slot = slot_of_key(settle->name.bytes, settle->name.size);
+        *stream = settle->source->slot_shard[slot];
+    }
+    return true;
 }
 
 static bool
@@ -438,7 +459,12 @@ dirty_read(struct settle *settle, const struct resume_record *record, struct syn
     bool is_done = true;
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && is_done && i < reply->elements; i++) {
         const redisReply *name = reply->element[i];
-        if (name->type == REDIS_REPLY_STRING && key_stream(settle, name) == record->stream) {
+        uint32_t stream;
+        if (name->type != REDIS_REPLY_STRING) {
+            continue;
+        }
+        is_done = key_stream(settle, name, &stream, err);
+        if (is_done && stream == record->stream) {
             is_done = key_add(&settle->resume->streams[record->stream], name, err);
         }
     }
@@ -590,6 +616,7 @@ bool resume_settle(struct resume *resume,
     for (uint32_t i = 0; is_done && i < source->shard_count; i++) {
         is_done = stream_settle(&settle, i, is_restart, err);
     }
+    select_name_deinit(&settle.name);
     resume_links_close(&settle.links);
     return is_done;
 }

@@ -4,7 +4,8 @@
  * A snapshot cannot be resumed. Keys that the first attempt wrote and that were deleted at the
  * source before the second one would stay for ever, because no deletion of them comes any more. A
  * real replica empties itself before it loads; so does this, for the slots and databases of one
- * stream.
+ * stream, and within the rules: a key that no selected one is copied to, or whose type is not
+ * selected, is not this task's.
  */
 #include "core/engine/engine.h"
 
@@ -17,41 +18,107 @@ struct sweep {
     struct syn_engine *engine;
     const struct shard *owner; /* the source shard whose keys go */
     struct control control;
+    struct select_name name; /* of a key at the source */
     uint64_t removed;
 };
 
-static bool sweep_owns(const struct sweep *sweep, const redisReply *key)
+/* Whether the key is the copy of one that the source shard owns. */
+static bool sweep_owns(struct sweep *sweep, const redisReply *key, bool *owns, struct syn_err *err)
 {
+    const struct syn_engine *engine = sweep->engine;
+    struct slice slice = {(const uint8_t *)key->str, key->len};
     if (position_is_key(key->str, key->len)) {
-        return false;
-    }
-    if (!sweep->engine->source.is_cluster) {
+        *owns = false;
         return true;
     }
-    uint16_t slot = slot_of_key(key->str, key->len);
-    for (uint32_t i = 0; i < sweep->owner->range_count; i++) {
-        if (slot >= sweep->owner->ranges[i].first && slot <= sweep->owner->ranges[i].last) {
-            return true;
+    if (!select_to_source(config_select(&engine->config), slice, &sweep->name, owns, err)) {
+        return false;
+    }
+    if (!*owns || !engine->source.is_cluster) {
+        return true;
+    }
+    uint16_t slot = slot_of_key(sweep->name.bytes, sweep->name.size);
+    *owns = false;
+    for (uint32_t i = 0; i < sweep->owner->range_count && !*owns; i++) {
+        const struct slot_range *range = &sweep->owner->ranges[i];
+        *owns = slot >= range->first && slot <= range->last;
+    }
+    return true;
+}
+
+static bool
+sweep_append(struct sweep *sweep, const char *name, const redisReply *key, struct syn_err *err)
+{
+    const char *argv[] = {name, key->str};
+    const size_t sizes[] = {strlen(name), key->len};
+    return control_append(&sweep->control, 2, argv, sizes, err);
+}
+
+static enum rdb_kind kind_of_name(const char *name)
+{
+    for (unsigned kind = 0; kind < RDB_KIND_COUNT; kind++) {
+        if (strcmp(name, select_kind_name((enum rdb_kind)kind)) == 0) {
+            return (enum rdb_kind)kind;
         }
     }
-    return false;
+    return RDB_KIND_MODULE; /* which have names of their own */
+}
+
+/* Asks the types of the wanted keys and leaves those whose type is selected. */
+static bool
+sweep_types(struct sweep *sweep, const redisReply *keys, bool *wanted, struct syn_err *err)
+{
+    const struct select *select = config_select(&sweep->engine->config);
+    if (select == NULL || select->kinds == SELECT_KINDS_ALL) {
+        return true;
+    }
+    for (size_t i = 0; i < keys->elements; i++) {
+        if (wanted[i] && !sweep_append(sweep, "TYPE", keys->element[i], err)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < keys->elements; i++) {
+        if (!wanted[i]) {
+            continue;
+        }
+        redisReply *reply = control_fetch(&sweep->control, err);
+        if (reply == NULL) {
+            return false;
+        }
+        bool is_good = reply->type == REDIS_REPLY_STATUS ||
+                       control_reply_error(&sweep->control, reply, "TYPE", err);
+        wanted[i] = is_good && select_kind(select, kind_of_name(reply->str));
+        freeReplyObject(reply);
+        if (!is_good) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+sweep_choose(struct sweep *sweep, const redisReply *keys, bool *wanted, struct syn_err *err)
+{
+    for (size_t i = 0; i < keys->elements; i++) {
+        wanted[i] = false;
+        if (keys->element[i]->type == REDIS_REPLY_STRING &&
+            !sweep_owns(sweep, keys->element[i], &wanted[i], err)) {
+            return false;
+        }
+    }
+    return sweep_types(sweep, keys, wanted, err);
 }
 
 /* Pipelines one UNLINK per key: in a cluster the keys of one command would have to share a slot. */
-static bool sweep_keys(struct sweep *sweep, const redisReply *keys, struct syn_err *err)
+static bool
+sweep_unlink(struct sweep *sweep, const redisReply *keys, const bool *wanted, struct syn_err *err)
 {
     size_t count = 0;
     for (size_t i = 0; i < keys->elements; i++) {
-        const redisReply *key = keys->element[i];
-        if (key->type != REDIS_REPLY_STRING || !sweep_owns(sweep, key)) {
-            continue;
-        }
-        const char *argv[] = {"UNLINK", key->str};
-        const size_t sizes[] = {6, key->len};
-        if (!control_append(&sweep->control, 2, argv, sizes, err)) {
+        if (wanted[i] && !sweep_append(sweep, "UNLINK", keys->element[i], err)) {
             return false;
         }
-        count++;
+        count += wanted[i];
     }
     bool is_done = true;
     for (size_t i = 0; i < count; i++) {
@@ -65,6 +132,20 @@ static bool sweep_keys(struct sweep *sweep, const redisReply *keys, struct syn_e
         freeReplyObject(reply);
     }
     sweep->removed += count;
+    return is_done;
+}
+
+static bool sweep_keys(struct sweep *sweep, const redisReply *keys, struct syn_err *err)
+{
+    if (keys->elements == 0) {
+        return true;
+    }
+    bool *wanted = mem_alloc(MEM_ENGINE, keys->elements * sizeof(*wanted));
+    if (wanted == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for %zu keys", keys->elements);
+    }
+    bool is_done = sweep_choose(sweep, keys, wanted, err) && sweep_unlink(sweep, keys, wanted, err);
+    mem_free(MEM_ENGINE, wanted);
     return is_done;
 }
 
@@ -132,11 +213,11 @@ static bool sweep_shard(struct sweep *sweep, const struct shard *shard, struct s
 bool sweep_stream(struct syn_engine *engine, uint32_t i, uint64_t *removed, struct syn_err *err)
 {
     struct sweep sweep = {.engine = engine, .owner = &engine->source.shards[i]};
-    for (uint32_t s = 0; s < engine->destination.shard_count; s++) {
-        if (!sweep_shard(&sweep, &engine->destination.shards[s], err)) {
-            return false;
-        }
+    bool is_done = true;
+    for (uint32_t s = 0; s < engine->destination.shard_count && is_done; s++) {
+        is_done = sweep_shard(&sweep, &engine->destination.shards[s], err);
     }
+    select_name_deinit(&sweep.name);
     *removed = sweep.removed;
-    return true;
+    return is_done;
 }

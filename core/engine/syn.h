@@ -64,6 +64,7 @@ enum syn_option_kind {
     SYN_OPTION_SIZE,     /* bytes, with k, m, g; within [min, max] */
     SYN_OPTION_DURATION, /* ms, with ms, s, m, h; within [min, max] */
     SYN_OPTION_CHOICE,   /* one of `choices` */
+    SYN_OPTION_LIST,     /* any number of texts: see syn_config_set */
 };
 
 struct syn_option {
@@ -95,11 +96,12 @@ SYN_API bool syn_config_load_file(struct syn_config *config, const char *path, s
 /* Takes every SYNCLINE_… variable of the table from the process' environment. */
 SYN_API bool syn_config_load_env(struct syn_config *config, struct syn_err *err);
 /* One option by its name, without dashes in front; `value` as on the command line ("true" for a
- * flag). */
+ * flag). A value is added to a list; an empty one empties it. A file's or the environment's list
+ * replaces the one before; there, and here, a value of several lines is several values. */
 SYN_API bool
 syn_config_set(struct syn_config *config, const char *name, const char *value, struct syn_err *err);
 /* What an option is set to, else its default as text; NULL when it has neither, is a secret or does
- * not exist. Valid until the configuration changes. */
+ * not exist. A list has one value per line. Valid until the configuration changes. */
 SYN_API const char *syn_config_get(const struct syn_config *config, const char *name);
 
 /* ---- log: one line per event, for people; never a key, a value or a secret ---- */
@@ -195,6 +197,8 @@ struct syn_status {
     uint64_t operations;         /* commands acknowledged by the destination               */
     uint64_t commands;           /* of live streams, decoded                               */
     uint64_t dropped;            /* live commands that carry nothing to apply, or are filtered */
+    uint64_t keys_dropped;       /* snapshot keys that rules leave out                     */
+    uint64_t partial_dropped;    /* live commands left out although selected keys now differ */
     uint64_t commands_skipped;   /* live commands that the destination does not know, left out */
     uint64_t values_rewritten;   /* snapshot values written as ordinary commands           */
     uint64_t values_degraded;    /* …without what the destination cannot represent         */
@@ -271,6 +275,116 @@ SYN_API void syn_engine_stop(struct syn_engine *engine, bool drain);
 SYN_API bool syn_engine_wait(struct syn_engine *engine, int timeout_ms, struct syn_err *err);
 /* Stops without drain if still running, joins all threads. */
 SYN_API void syn_engine_free(struct syn_engine *engine);
+
+/* ---- explaining rules ----
+ *
+ * What a configuration's rules and databases make of keys and commands, by the code that a task
+ * runs. Nothing is connected to; the configuration needs no source and no destination.
+ *
+ * Threads:   one at a time per struct syn_explain.
+ * Ownership: everything handed out is valid until the next call on the same struct syn_explain.
+ */
+
+/* The rule that decided. */
+struct syn_rule {
+    const char *name;   /* "exclude_prefix[2]": the third of that list; NULL: no rule   */
+    const char *text;   /* as it was written                                            */
+    const char *origin; /* "file", "environment", "option"                              */
+};
+
+/* What rules make of a key or a command. */
+enum syn_action {
+    SYN_ACTION_KEEP,    /* as it is                                                       */
+    SYN_ACTION_RENAME,  /* under its new name, with its keys' new names                   */
+    SYN_ACTION_REDUCE,  /* with those of its keys that are selected                       */
+    SYN_ACTION_REPLACE, /* by another command that does the same to the selected keys     */
+    SYN_ACTION_DROP,
+    SYN_ACTION_PARTIAL, /* its keys are read at the source; or as on-partial says         */
+    SYN_ACTION_REFUSE,  /* stops the task                                                 */
+};
+/* "keep", "rename" … Static. */
+SYN_API const char *syn_action_name(enum syn_action action);
+
+/* How the live stream goes on with a command at a kind of destination. */
+enum syn_way {
+    SYN_WAY_FORWARD,  /* as one operation                                                 */
+    SYN_WAY_SPLIT,    /* as one operation for each key                                    */
+    SYN_WAY_BARRIER,  /* alone: everything before is answered first                       */
+    SYN_WAY_DROP,     /* nothing of it is applied                                         */
+    SYN_WAY_REFUSE,   /* the task stops                                                   */
+    SYN_WAY_PROTOCOL, /* read by Syncline itself, such as SELECT                          */
+    SYN_WAY_REFETCH,  /* its selected keys are read at the source                         */
+    SYN_WAY_ASK,      /* as the destination says that it is; unknown there too: on-unknown  */
+};
+/* "forward", "split" … Static. */
+SYN_API const char *syn_way_name(enum syn_way way);
+
+struct syn_explained_key {
+    const uint8_t *key; /* as it is at the source */
+    size_t key_size;
+    enum syn_action action; /* KEEP, RENAME, DROP, or REFUSE: a name that two keys would have */
+    struct syn_rule rule;   /* that kept or dropped it                                        */
+    struct syn_rule rename;
+    uint32_t db;         /* of the source                                                  */
+    bool is_db_selected; /* if not, the key is dropped whatever its name is                */
+    uint32_t db_there;   /* at the destination                                             */
+    const uint8_t *name; /* at the destination; without meaning when it is dropped         */
+    size_t name_size;
+    uint16_t slot;     /* of that name in a cluster                                      */
+    const char *types; /* "string, hash": only a value of these is copied; NULL: any     */
+    const char *text;  /* why, in a sentence                                             */
+};
+
+struct syn_explained_word {
+    const uint8_t *bytes;
+    size_t size;
+};
+/* A command as it goes on. */
+struct syn_explained_words {
+    size_t count;
+    const struct syn_explained_word *words;
+    uint32_t db; /* of the source */
+};
+
+struct syn_explained_command {
+    const char *name;  /* "SET"                                                      */
+    const char *group; /* "string", as COMMAND DOCS has it; NULL: not known          */
+    const char *kind;  /* what it is to Syncline: "write", "script", "flush" …       */
+    enum syn_action action;
+    struct syn_rule rule;
+    const char *text; /* why, in a sentence                                         */
+    size_t key_count; /* found in it, in their order                                */
+    const struct syn_explained_key *keys;
+    size_t become_count; /* commands that it becomes: 0, 1, or 2 in their order        */
+    const struct syn_explained_words *become;
+    /* Of the last of them. */
+    enum syn_way standalone;
+    const char *standalone_text; /* why; NULL: nothing to say */
+    enum syn_way cluster;
+    const char *cluster_text;
+};
+
+struct syn_explain;
+SYN_API struct syn_explain *syn_explain_open(const struct syn_config *config, struct syn_err *err);
+SYN_API void syn_explain_free(struct syn_explain *explain);
+/* A key of this source database. False: out of memory. */
+SYN_API bool syn_explain_key(struct syn_explain *explain,
+                             uint32_t db,
+                             const void *key,
+                             size_t key_size,
+                             struct syn_explained_key *out,
+                             struct syn_err *err);
+/* A command of the stream in this source database; sizes NULL: the words end with zeros. False with
+ * SYN_CODE_USAGE: it has a form that no server sends. */
+SYN_API bool syn_explain_command(struct syn_explain *explain,
+                                 uint32_t db,
+                                 size_t count,
+                                 const void *const *words,
+                                 const size_t *sizes,
+                                 struct syn_explained_command *out,
+                                 struct syn_err *err);
+/* Whether this is the name of a command that the library knows. */
+SYN_API bool syn_explain_knows(const void *name, size_t size);
 
 /* ---- verification ---- */
 

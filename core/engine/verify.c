@@ -147,6 +147,7 @@ databases_read(struct verify_link *link, struct databases *databases, struct syn
 typedef bool batch_done(struct verify *verify, uint32_t db, uint32_t count, struct syn_err *err);
 
 static bool scan_reply(struct verify *verify,
+                       enum side side,
                        const redisReply *keys,
                        uint32_t db,
                        uint64_t *counter,
@@ -158,16 +159,19 @@ static bool scan_reply(struct verify *verify,
     for (size_t first = 0; first < keys->elements; first += VERIFY_BATCH_KEYS) {
         size_t left = keys->elements - first;
         left = left < VERIFY_BATCH_KEYS ? left : VERIFY_BATCH_KEYS;
-        size_t count = 0;
+        uint32_t taken = 0;
         for (size_t i = 0; i < left; i++) {
             const redisReply *key = keys->element[first + i];
-            if (!heartbeat_is_key(&names, key->str, key->len) &&
-                !position_is_key(key->str, key->len)) { /* ours, not the user's */
-                verify->keys[count++] = (struct verify_key){key->str, key->len};
+            bool is_taken = !heartbeat_is_key(&names, key->str, key->len) &&
+                            !position_is_key(key->str, key->len); /* ours, not the user's */
+            if (is_taken &&
+                !verify_key_take(verify, side, key->str, key->len, taken, &is_taken, err)) {
+                return false;
             }
+            taken += is_taken;
         }
-        *counter += count;
-        if (!done(verify, db, (uint32_t)count, err) || !progress(verify, false, err)) {
+        *counter += taken;
+        if ((taken > 0 && !done(verify, db, taken, err)) || !progress(verify, false, err)) {
             return false;
         }
     }
@@ -194,7 +198,7 @@ static bool scan_database(struct verify *verify,
                   reply->element[0]->str != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
         if (ok) {
             snprintf(cursor, sizeof(cursor), "%s", reply->element[0]->str);
-            ok = scan_reply(verify, reply->element[1], db, counter, done, err);
+            ok = scan_reply(verify, link->control.side, reply->element[1], db, counter, done, err);
         } else {
             control_reply_error(&link->control, reply, "SCAN", err);
         }
@@ -412,8 +416,17 @@ look_again(struct verify *verify, bool changing_only, uint32_t *left, struct syn
                 break;
             }
             db = suspect->db;
-            verify->keys[count] =
-                (struct verify_key){(const char *)suspect->key, suspect->key_size};
+            bool is_taken;
+            if (!verify_key_take(verify,
+                                 SIDE_SOURCE,
+                                 (const char *)suspect->key,
+                                 suspect->key_size,
+                                 count,
+                                 &is_taken,
+                                 err)) {
+                return false;
+            }
+            ASSERT(is_taken); /* it was, when it became a suspect */
             chosen[count++] = next;
         }
         if (count == 0) {
@@ -495,11 +508,12 @@ static void report_suspects(struct verify *verify)
 static bool buffers_make(struct verify *verify, struct syn_err *err)
 {
     verify->keys = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->keys));
+    verify->names = mem_calloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->names));
     verify->verdicts = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->verdicts));
     verify->indices = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->indices));
     verify->chosen = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->chosen));
-    if (verify->keys == NULL || verify->verdicts == NULL || verify->indices == NULL ||
-        verify->chosen == NULL) {
+    if (verify->keys == NULL || verify->names == NULL || verify->verdicts == NULL ||
+        verify->indices == NULL || verify->chosen == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a batch of a verification");
     }
     verify->payloads = payloads_new(err);
@@ -515,6 +529,10 @@ static void verify_deinit(struct verify *verify)
     verify_side_close(&verify->source);
     verify_side_close(&verify->destination);
     suspects_free(verify->suspects);
+    for (uint32_t i = 0; verify->names != NULL && i < VERIFY_BATCH_KEYS; i++) {
+        select_name_deinit(&verify->names[i]);
+    }
+    mem_free(MEM_ENGINE, verify->names);
     payloads_free(verify->payloads);
     mem_free(MEM_ENGINE, verify->keys);
     mem_free(MEM_ENGINE, verify->verdicts);

@@ -28,7 +28,15 @@ struct verify_link *work_source(const struct work *work, uint32_t index)
 struct verify_link *work_destination(const struct work *work, uint32_t index)
 {
     return verify_owner(
-        &work->verify->destination, work->keys[index].bytes, work->keys[index].size);
+        &work->verify->destination, work->keys[index].there, work->keys[index].there_size);
+}
+
+struct slice work_name(const struct work *work, uint32_t index, const struct verify_link *link)
+{
+    const struct verify_key *key = &work->keys[index];
+    bool is_source = link->control.side == SIDE_SOURCE;
+    return (struct slice){(const uint8_t *)(is_source ? key->bytes : key->there),
+                          is_source ? key->size : key->there_size};
 }
 
 static struct verify_link *
@@ -49,8 +57,8 @@ bool work_ask(struct work *work,
               const char *name,
               const char *const *extras)
 {
-    const struct verify_key *key = &work->keys[index];
-    return verify_append(link, name, key->bytes, key->size, extras, work->err);
+    struct slice key = work_name(work, index, link);
+    return verify_append(link, name, (const char *)key.bytes, key.size, extras, work->err);
 }
 
 bool work_ask_both(struct work *work, uint32_t index, const char *name, const char *const *extras)
@@ -152,10 +160,10 @@ static bool usage_fetch(struct work *work, struct verify_side *side, uint32_t in
 static bool usages_read(struct work *work, struct verify_side *side)
 {
     for (uint32_t n = 0; n < work->index_count; n++) {
-        const struct verify_key *key = &work->keys[work->indices[n]];
-        const char *argv[] = {"MEMORY", "USAGE", key->bytes};
-        const size_t sizes[] = {6, 5, key->size};
         struct verify_link *link = work_link(work, side, work->indices[n]);
+        struct slice key = work_name(work, work->indices[n], link);
+        const char *argv[] = {"MEMORY", "USAGE", (const char *)key.bytes};
+        const size_t sizes[] = {6, 5, key.size};
         if (!control_append(&link->control, 3, argv, sizes, work->err)) {
             return false;
         }

@@ -46,12 +46,14 @@ static struct value_reading
 reading_of(struct work *work, uint32_t index, const struct verify_side *side)
 {
     const struct verify *verify = work->verify;
-    const struct verify_key *key = &work->keys[index];
     const struct verdict *verdict = &work->verdicts[index];
+    struct verify_link *link =
+        side == &verify->source ? work_source(work, index) : work_destination(work, index);
+    struct slice key = work_name(work, index, link);
     return (struct value_reading){
-        .link = side == &verify->source ? work_source(work, index) : work_destination(work, index),
-        .key = key->bytes,
-        .key_size = key->size,
+        .link = link,
+        .key = (const char *)key.bytes,
+        .key_size = key.size,
         .type = verdict->source_type,
         /* Asked for only where both know them: expired fields are then told apart by their time. */
         .with_field_ttl = verify->source.has_field_ttl && verify->destination.has_field_ttl,

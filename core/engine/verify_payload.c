@@ -365,9 +365,11 @@ static bool payloads_compare(struct work *work, uint32_t index)
     struct payload *source = &payloads->source;
     struct payload *destination = &payloads->destination;
     struct verdict *verdict = &work->verdicts[index];
-    verdict->source_type = payload_type(source);
-    verdict->destination_type = payload_type(destination);
-    verdict->is_on_both = source->is_there && destination->is_there;
+    verdict->source_type = verify_type_taken(verify, payload_type(source));
+    verdict->destination_type = verify_type_taken(verify, payload_type(destination));
+    bool is_at_source = verdict->source_type != VALUE_NONE;
+    bool is_at_destination = verdict->destination_type != VALUE_NONE;
+    verdict->is_on_both = is_at_source && is_at_destination;
     if (source->is_refused || destination->is_refused) {
         verdict->work = WORK_ELEMENTS;
         return true;
@@ -386,7 +388,7 @@ static bool payloads_compare(struct work *work, uint32_t index)
     if (verdict->is_on_both) {
         return contents_compare(work, index);
     }
-    if (is_hollow(source) || is_hollow(destination)) {
+    if ((is_at_source && is_hollow(source)) || (is_at_destination && is_hollow(destination))) {
         verdict->kind = VERDICT_EXPIRED;
         return true;
     }

@@ -10,6 +10,7 @@
  * verify_fast.c     the fast mode: type, length and expiry
  * verify_verdict.c  what was found, in words
  * verify_suspects.c keys that looked different, to be read again
+ * verify_rules.c    which keys and types are looked at, and their names on each side
  * verify.c          the two scans, the rounds and the report
  *
  * Threads: the caller's, blocking. Memory: payloads up to VERIFY_KEPT_BYTES are held, one of each
@@ -137,8 +138,10 @@ void value_show_whole(struct value_reading *reading, const redisReply *reply);
 /* ---- verdicts ---- */
 
 struct verify_key {
-    const char *bytes;
+    const char *bytes; /* its name at the source */
     size_t size;
+    const char *there; /* its name at the destination */
+    size_t there_size;
 };
 
 enum verdict_kind {
@@ -195,6 +198,7 @@ struct verify {
     bool has_delivery_times;
     /* Of one batch, each VERIFY_BATCH_KEYS long. */
     struct verify_key *keys;
+    struct select_name *names; /* with rules: of each key on the side where it was not found */
     struct verdict *verdicts;
     uint32_t *indices;
     uint32_t *chosen;
@@ -245,6 +249,8 @@ struct work {
 
 struct verify_link *work_source(const struct work *work, uint32_t index);
 struct verify_link *work_destination(const struct work *work, uint32_t index);
+/* The key's name on the side that the link is of. */
+struct slice work_name(const struct work *work, uint32_t index, const struct verify_link *link);
 MUST_CHECK bool work_flush(struct work *work);
 /* Appends "name key extra…" to the link. */
 MUST_CHECK bool work_ask(struct work *work,
@@ -306,6 +312,20 @@ MUST_CHECK bool times_compare(const struct times_feed *source,
                               int64_t tolerance_ms,
                               bool *is_equal,
                               struct syn_err *err);
+
+/* ---- rules ---- */
+
+/* verify->keys[index] becomes the key of this name on this side, with its name on the other one.
+ * *is_taken false: no rule takes it. `bytes` must stay valid. */
+MUST_CHECK bool verify_key_take(struct verify *verify,
+                                enum side side,
+                                const char *bytes,
+                                size_t size,
+                                uint32_t index,
+                                bool *is_taken,
+                                struct syn_err *err);
+/* The type, VALUE_NONE when rules do not select it: then there is nothing to compare. */
+enum value_type verify_type_taken(const struct verify *verify, enum value_type type);
 
 /* ---- suspects ---- */
 

@@ -144,6 +144,8 @@ static void type_difference(struct verdict *verdict)
 
 bool verdict_by_type(const struct verify *verify, struct verdict *verdict, int64_t now)
 {
+    verdict->source_type = verify_type_taken(verify, verdict->source_type);
+    verdict->destination_type = verify_type_taken(verify, verdict->destination_type);
     verdict->is_on_both =
         verdict->source_type != VALUE_NONE && verdict->destination_type != VALUE_NONE;
     if (!verdict->is_on_both) {

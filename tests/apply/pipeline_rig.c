@@ -567,6 +567,8 @@ static void rig_task(struct rig *rig)
     task->has_db_rules = options->db_map != NULL;
     task->db_map = options->db_map;
     task->db_map_count = options->db_map_count;
+    task->select = options->select;
+    task->drops_partial = options->drops_partial;
     intake_of_version(&task->intake, &(struct server){.version = 70015});
     task->intake.rewrite.has_set_expiry = !options->has_no_pxat;
     task->intake.has_functions = !options->has_no_functions;

@@ -96,6 +96,8 @@ struct rig_options {
     size_t hold_bytes_max; /* 0: 64 MiB */
     const uint16_t *db_map;
     uint32_t db_map_count;
+    const struct select *select; /* rules, kept by the test; NULL: none */
+    bool drops_partial;
     bool has_no_functions;
     bool has_no_pxat;
     bool publishes;

@@ -166,6 +166,31 @@ static void test_specs(void **state)
     assert_int_equal(asked.kind, ASKED_CONTAINER);
 }
 
+/* What it is about goes by its categories. */
+static void test_groups(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *entry;
+        uint8_t fields;
+        enum command_group group;
+    } cases[] = {
+        {":2~" WRITE ":1~:1~:1~", 5, COMMAND_GROUP_GENERIC},
+        {":2~" WRITE ":1~:1~:1~*2~+@write~+@hash~", 6, COMMAND_GROUP_HASH},
+        {":2~" WRITE ":1~:1~:1~*2~+@sortedset~+@geo~", 6, COMMAND_GROUP_GEO},
+        {":2~" WRITE ":1~:1~:1~*2~+@set~+@sortedset~", 6, COMMAND_GROUP_GENERIC},
+        {":2~" WRITE ":1~:1~:1~*1~+@keyspace~", 6, COMMAND_GROUP_GENERIC},
+        {":2~*2~+write~+module~:1~:1~:1~*1~+@write~", 6, COMMAND_GROUP_MODULE},
+        {":2~" WRITE ":1~:1~:1~:7~", 6, COMMAND_GROUP_GENERIC},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct asked asked;
+        struct syn_err err;
+        assert_true(read_entry(&asked, cases[i].entry, cases[i].fields, &err));
+        assert_int_equal(asked.info.group, cases[i].group);
+    }
+}
+
 /* What is no entry is an error that names the question, never a guess. */
 static void test_bad_entries(void **state)
 {
@@ -706,6 +731,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entries),
         cmocka_unit_test(test_specs),
+        cmocka_unit_test(test_groups),
         cmocka_unit_test(test_bad_entries),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_same_as_table),

@@ -145,6 +145,71 @@ static void test_table_agrees_with_the_server(void **state)
     freeReplyObject(reply);
 }
 
+static const char *const group_names[COMMAND_GROUP_COUNT] = {
+    [COMMAND_GROUP_GENERIC] = "generic",
+    [COMMAND_GROUP_STRING] = "string",
+    [COMMAND_GROUP_LIST] = "list",
+    [COMMAND_GROUP_SET] = "set",
+    [COMMAND_GROUP_SORTED_SET] = "sorted-set",
+    [COMMAND_GROUP_HASH] = "hash",
+    [COMMAND_GROUP_STREAM] = "stream",
+    [COMMAND_GROUP_GEO] = "geo",
+    [COMMAND_GROUP_HYPERLOGLOG] = "hyperloglog",
+    [COMMAND_GROUP_BITMAP] = "bitmap",
+    [COMMAND_GROUP_SCRIPTING] = "scripting",
+    [COMMAND_GROUP_PUBSUB] = "pubsub",
+    [COMMAND_GROUP_SERVER] = "server",
+    [COMMAND_GROUP_CONNECTION] = "connection",
+    [COMMAND_GROUP_TRANSACTIONS] = "transactions",
+    [COMMAND_GROUP_CLUSTER] = "cluster",
+    [COMMAND_GROUP_MODULE] = "module",
+};
+
+/* The group of every command, on which rules of selection stand, is the server's own.
+ * RESTORE-ASKING is the one that is set right by hand. */
+static void test_groups_agree_with_the_server(void **state)
+{
+    /* The documentation of some commands nests deeper than the client reads. */
+    static const char script[] = "local names = redis.call('command', 'list') "
+                                 "local out = {} "
+                                 "for _, name in ipairs(names) do "
+                                 "  local doc = redis.call('command', 'docs', name)[2] "
+                                 "  for i = 1, #doc, 2 do "
+                                 "    if doc[i] == 'group' then "
+                                 "      table.insert(out, name) table.insert(out, doc[i + 1]) "
+                                 "    end "
+                                 "  end "
+                                 "end "
+                                 "return out";
+    redisContext *context = *state;
+    redisReply *reply = test_command(context, "EVAL %s 0", script);
+    uint32_t count = 0;
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+        char *name = reply->element[i]->str;
+        const char *group = reply->element[i + 1]->str;
+        for (char *c = strchr(name, '|'); c != NULL; c = NULL)
+            *c = ' ';
+        const struct command_info *info = command_find((const uint8_t *)name, strlen(name));
+        assert_non_null(info);
+        assert_true(info->group < COMMAND_GROUP_COUNT);
+        if (strcmp(info->name, "RESTORE-ASKING") == 0)
+            assert_int_equal(info->group, COMMAND_GROUP_GENERIC);
+        else if (strcmp(group_names[info->group], group) != 0)
+            fail_msg("%s: group %s, the server says %s", name, group_names[info->group], group);
+        count++;
+    }
+    assert_true(count > 350);
+    freeReplyObject(reply);
+    size_t entries;
+    const struct command_info *table = command_table(&entries);
+    for (size_t i = 0; i < entries; i++) {
+        size_t head = strcspn(table[i].name, " ");
+        const struct command_info *container = command_find((const uint8_t *)table[i].name, head);
+        assert_non_null(container);
+        assert_int_equal(table[i].group, container->group);
+    }
+}
+
 /* ---- the same commands to the server's COMMAND GETKEYS and to ours ---- */
 
 static redisReply *ask_server(redisContext *context, const struct command_words *words)
@@ -333,6 +398,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_agrees_with_the_server),
+        cmocka_unit_test(test_groups_agree_with_the_server),
         cmocka_unit_test(test_getkeys_of_every_command),
         cmocka_unit_test(test_getkeys_of_written_commands),
     };

@@ -95,7 +95,8 @@ static void test_forms(void **state)
     rig_command(rig, 0, "DEL x HB");
     rig_command(rig, 0, "EVAL HB 0");
     rig_settle(rig);
-    rig_expect(rig, 0, "0 SET H 1\n0 SET xHB 1\n0 SET hb 1\n0 DEL x HB\n0 SCRIPT LOAD HB\n0 EVAL HB 0\n");
+    rig_expect(
+        rig, 0, "0 SET H 1\n0 SET xHB 1\n0 SET hb 1\n0 DEL x HB\n0 SCRIPT LOAD HB\n0 EVAL HB 0\n");
     rig_free(rig);
 }
 

@@ -141,13 +141,14 @@ static void expect_error(const char *args, int status, const char *line)
 static void test_usage(void **state)
 {
     (void)state;
-    expect_error("",
-                 2,
-                 "syncline: no command given (sync, verify, rdb, help, version); see syncline "
-                 "help\n");
+    expect_error(
+        "",
+        2,
+        "syncline: no command given (sync, verify, explain, rdb, help, version); see syncline "
+        "help\n");
     expect_error("snyc a b",
                  2,
-                 "syncline: no such command (sync, verify, rdb, help, version); see "
+                 "syncline: no such command (sync, verify, explain, rdb, help, version); see "
                  "syncline help\n");
     expect_error("sync a b --on-nonemty stop",
                  2,
@@ -243,7 +244,8 @@ static void test_help(void **state)
     }
     execute(&quick, "--help");
     assert_int_equal(run.status, 0);
-    static const char *const words[] = {"sync", "verify", "rdb", "help", "version", "130", "6 "};
+    static const char *const words[] = {
+        "sync", "verify", "explain", "rdb", "help", "version", "130", "6 "};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         assert_non_null(strstr(run.out, words[i]));
     }

@@ -125,7 +125,7 @@ static void test_table(void **state)
         if (option->default_text != NULL) {
             assert_true(option_check((enum option_id)i, option->name, option->default_text, &err));
         } else {
-            assert_int_equal(option->kind, SYN_OPTION_TEXT);
+            assert_true(option->kind == SYN_OPTION_TEXT || option->kind == SYN_OPTION_LIST);
         }
         assert_int_equal(option_find(option->name), i);
     }
@@ -631,6 +631,123 @@ static void test_memory(void **state)
     assert_int_equal(mem_live_bytes(MEM_ENGINE), 0);
 }
 
+/* ---- rules ---- */
+
+static bool keeps(const char *key)
+{
+    uint16_t ignored;
+    return select_key(&built.select, (const uint8_t *)key, strlen(key), &ignored);
+}
+
+/* Lists add up within one place, and a later place replaces them: the environment, a file, the
+ * command line, which empties a list with nothing. */
+static void test_lists(void **state)
+{
+    (void)state;
+    struct syn_err err;
+    struct syn_config *config = with_sides("s:1", "d:2");
+    build(config);
+    assert_null(config_select(&built));
+    assert_false(built.drops_partial);
+    setenv("SYNCLINE_EXCLUDE_PREFIX", "env:\nother:", 1);
+    setenv("SYNCLINE_EXCLUDE_TYPE", "hash, set", 1);
+    assert_true(syn_config_load_env(config, &err));
+    unsetenv("SYNCLINE_EXCLUDE_PREFIX");
+    unsetenv("SYNCLINE_EXCLUDE_TYPE");
+    assert_string_equal(syn_config_get(config, "exclude-prefix"), "env:\nother:");
+    assert_int_equal(config->origin[OPTION_EXCLUDE_PREFIX], CONFIG_FROM_ENV);
+    build(config);
+    assert_non_null(config_select(&built));
+    assert_false(keeps("env:1"));
+    assert_false(keeps("other:1"));
+    assert_false(select_kind(&built.select, RDB_KIND_HASH));
+    assert_false(select_kind(&built.select, RDB_KIND_SET));
+    assert_true(select_kind(&built.select, RDB_KIND_LIST));
+
+    static const char file[] = "exclude_prefix: ['file:', 'a b']\nexclude_suffix: ':x'\n"
+                               "on_partial: drop\n";
+    assert_true(syn_config_load(config, file, strlen(file), "task.yaml", &err));
+    assert_int_equal(config->origin[OPTION_EXCLUDE_PREFIX], CONFIG_FROM_FILE);
+    build(config);
+    assert_true(keeps("env:1"));
+    assert_false(keeps("file:1"));
+    assert_false(keeps("a b"));
+    assert_false(keeps("1:x"));
+    assert_true(built.drops_partial);
+
+    set(config, "exclude-prefix", "");
+    set(config, "exclude-prefix", "one:");
+    set(config, "exclude-prefix", "two:");
+    set(config, "rename-prefix", "old:=new:");
+    assert_int_equal(config->origin[OPTION_EXCLUDE_PREFIX], CONFIG_FROM_CALL);
+    assert_int_equal(config->origin[OPTION_EXCLUDE_SUFFIX], CONFIG_FROM_FILE);
+    build(config);
+    assert_true(keeps("file:1"));
+    assert_false(keeps("one:1"));
+    assert_false(keeps("two:1"));
+    assert_int_equal(built.select.rule_count, 2 + 1 + 2 + 1);
+    set(config, "exclude-prefix", "");
+    assert_null(syn_config_get(config, "exclude-prefix"));
+
+    /* A copy has its own. */
+    struct syn_config copy;
+    assert_true(config_copy(config, &copy, &err));
+    assert_int_equal(copy.origin[OPTION_EXCLUDE_SUFFIX], CONFIG_FROM_FILE);
+    assert_string_equal(copy.text[OPTION_RENAME_PREFIX], "old:=new:");
+    config_deinit(&copy);
+    syn_config_free(config);
+}
+
+static void test_rule_mistakes(void **state)
+{
+    (void)state;
+    set_fails("include-type", "string,hashes", "include-type: not a type (string, list, set, ");
+    set_fails("exclude-prefix", "a\nb\\q", "exclude-prefix: a backslash that begins none of");
+    set_fails("rename-prefix", "old:", "rename-prefix: write it OLD=NEW");
+    set_fails("exclude-command",
+              "flushal",
+              "exclude-command: no command \"flushal\"; did you mean FLUSHALL?");
+    set_fails("exclude-command", "@strings", "exclude-command: not a group of commands (@string, ");
+    set_fails(
+        "exclude-command", "exec", "exclude-command: EXEC is part of the replication protocol");
+    set_fails("on-partial", "skip", "on-partial: \"skip\" is not allowed (stop, drop)");
+    struct syn_config *config = with_sides("s:1", "d:2");
+    set(config, "exclude-command", "json.set,FT.ADD,something"); /* of modules, or later servers */
+    build(config);
+    set(config, "rename-prefix", "a:=x:");
+    set(config, "rename-prefix", "b:=x:");
+    build_fails(config,
+                "rename_prefix[1]: two keys could get one name, the other by rename_prefix[0]");
+    set(config, "rename-prefix", "");
+    char large[900];
+    memset(large, 'x', sizeof(large));
+    large[sizeof(large) - 1] = '\0';
+    struct syn_err err = {.code = SYN_CODE_OK};
+    for (int i = 0; i < 80 && syn_config_set(config, "include-key", large, &err); i++) {
+    }
+    assert_int_equal(err.code, SYN_CODE_CONFIG);
+    assert_string_equal(err.msg, "include-key: more than 65536 bytes together");
+    syn_config_free(config);
+}
+
+/* Explaining needs databases and rules alone. */
+static void test_rules_alone(void **state)
+{
+    (void)state;
+    struct syn_err err;
+    struct syn_config *config = new_config();
+    set(config, "exclude-prefix", "x");
+    assert_true(config_build_rules(config, &built, &err));
+    assert_false(built.has_db_rules);
+    assert_false(keeps("x1"));
+    set(config, "source", "redis://u:hunter2@h/3");
+    set(config, "destination", "h2/7");
+    assert_true(config_build_rules(config, &built, &err));
+    assert_int_equal(config_db(&built, 3), 7);
+    assert_int_equal(config_db(&built, 0), CONFIG_DB_NONE);
+    syn_config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -651,6 +768,9 @@ int main(void)
         cmocka_unit_test(test_file_source),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_rule_mistakes),
+        cmocka_unit_test(test_rules_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

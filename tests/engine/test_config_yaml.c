@@ -194,6 +194,10 @@ static void test_every_field(void **state)
         const char *value = option->default_text != NULL ? option->default_text : "7";
         if (i == OPTION_DB_MAP) {
             value = "7:7";
+        } else if (i == OPTION_INCLUDE_TYPE || i == OPTION_EXCLUDE_TYPE) {
+            value = "hash,set";
+        } else if (i == OPTION_RENAME_PREFIX) {
+            value = "a=b";
         }
         char text[200];
         snprintf(text, sizeof(text), "%s: %s\n", option->name, value);
@@ -205,6 +209,80 @@ static void test_every_field(void **state)
         assert_string_equal(config->text[i], value);
         syn_config_free(config);
     }
+}
+
+/* exclude_key with one entry too many. */
+static int write_many(char *out)
+{
+    int size = snprintf(out, 16, "exclude_key:\n");
+    for (int i = 0; i <= SELECT_RULES_MAX; i++) {
+        size += snprintf(out + size, 16, "- k%d\n", i);
+    }
+    return size;
+}
+
+/* A list in a file: one value or several, each with the line of its own mistake. */
+static void test_lists(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "exclude_prefix: [\"a:\", b c, '1']\nexclude_command: [set, '@hash']\n",
+        "exclude_prefix:\n- \"a:\"\n- b c\n- 1\nexclude_command: set,@hash\n",
+        "{\"exclude_command\": [\"set\", \"@hash\"], \"exclude_prefix\": [\"a:\",\n\"b c\", 1]}",
+        "exclude_prefix: \"a:\\nb c\\n1\"\nexclude_command: \"set\\n@hash\"\n",
+    };
+    static struct config built;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct syn_config *config = new_config();
+        struct syn_err err;
+        assert_true(syn_config_set(config, "exclude-prefix", "replaced", &err));
+        load(config, texts[i]);
+        assert_string_equal(config->text[OPTION_EXCLUDE_PREFIX], "a:\nb c\n1");
+        assert_true(config_build_rules(config, &built, &err));
+        assert_int_equal(built.select.rule_count, 5);
+        syn_config_free(config);
+    }
+    static const struct {
+        const char *text;
+        const char *message;
+    } wrong[] = {
+        {"exclude_prefix:\n- a\n- b\\\n- c\n",
+         "task.yaml:3: exclude_prefix[1]: a backslash that begins none of"},
+        {"include_type: [string,\n hashes]\n", "task.yaml:2: include_type[1]: not a type"},
+        {"include_type: hashes\n", "task.yaml:1: include_type: not a type"},
+        {"rename_prefix:\n  old: new\n",
+         "task.yaml:2: rename_prefix: has to be a value or a list of values"},
+        {"exclude_prefix:\n- user:\n",
+         "task.yaml:2: exclude_prefix: has to be a value or a list of values (quote what ends"},
+        {"exclude_key: [a, [b]]\n",
+         "task.yaml:1: exclude_key: has to be a value or a list of values"},
+        {"exclude_key: []\n", "task.yaml:1: exclude_key: the list is empty"},
+        {"exclude_key: [a,\n'']\n", "task.yaml:2: exclude_key[1]: the value is empty"},
+        {"exclude_keys: [a]\n",
+         "task.yaml:1: unknown field \"exclude_keys\"; did you mean exclude_key"},
+        {"exclude_command: [flushal]\n",
+         "task.yaml:1: exclude_command[0]: no command \"flushal\"; did you mean FLUSHALL?"},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct syn_config *config = new_config();
+        struct syn_err err;
+        const char *text = wrong[i].text;
+        assert_false(syn_config_load(config, text, strlen(text), "task.yaml", &err));
+        if (strncmp(err.msg, wrong[i].message, strlen(wrong[i].message)) != 0) {
+            fail_msg("for\n%s\nexpected: %s\nbut got: %s", text, wrong[i].message, err.msg);
+        }
+        assert_null(config->text[OPTION_EXCLUDE_KEY]);
+        syn_config_free(config);
+    }
+    /* More than there may be. */
+    char *many = mem_alloc(MEM_ENGINE, 16 * (SELECT_RULES_MAX + 2));
+    size_t size = (size_t)write_many(many);
+    struct syn_config *config = new_config();
+    struct syn_err err;
+    assert_false(syn_config_load(config, many, size, "task.yaml", &err));
+    assert_non_null(strstr(err.msg, "exclude_key: more than 1000"));
+    syn_config_free(config);
+    mem_free(MEM_ENGINE, many);
 }
 
 static void test_empty(void **state)
@@ -259,7 +337,7 @@ static void test_memory(void **state)
 {
     (void)state;
     static const char text[] = "source:\n  hosts: [a, b]\n  password: p\nmemory: 9m\n"
-                               "destination: d\n";
+                               "destination: d\nexclude_key: [a, b]\nexclude_type: hash\n";
     for (unsigned is_once = 0; is_once < 2; is_once++) {
         uint64_t n = 1;
         while (!load_failing(text, n, is_once != 0)) {
@@ -274,7 +352,8 @@ static void test_cut(void **state)
 {
     (void)state;
     static const char text[] = "{\"source\": {\"hosts\": [\"a:1\", 'b'], password: \"p\\u0041\"},\n"
-                               " db: '0,2-3', destination: redis://u:p@h/0, once: true}\n";
+                               " db: '0,2-3', destination: redis://u:p@h/0, once: true,\n"
+                               " exclude_key: [a, \"b\"], rename_prefix: 'a=b'}\n";
     for (size_t size = 0; size < sizeof(text); size++) {
         struct syn_config *config = new_config();
         struct syn_err err = {.code = SYN_CODE_OK};
@@ -294,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_nul),
         cmocka_unit_test(test_sides),
         cmocka_unit_test(test_every_field),
+        cmocka_unit_test(test_lists),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_password_env),
         cmocka_unit_test(test_memory),

@@ -105,6 +105,59 @@ static void test_versions_all(void **state)
     }
 }
 
+static void expect_same_list(redisContext *from, redisContext *to, int n)
+{
+    redisReply *left = test_command(from, "LRANGE l:%d 0 -1", n);
+    redisReply *right = test_command(to, "LRANGE list:%d 0 -1", n);
+    assert_true(left->elements > 50);
+    assert_int_equal(left->elements, right->elements);
+    for (size_t i = 0; i < left->elements; i++)
+        assert_string_equal(left->element[i]->str, right->element[i]->str);
+    freeReplyObject(left);
+    freeReplyObject(right);
+}
+
+/* With rules: keys that were asked for are selected and get their new names like all others. */
+static void test_rules(void **state)
+{
+    (void)state;
+    struct live_side to;
+    struct test_cli cli;
+    live_side_start(&to, TEST_REQUIRED_VERSION, 0, 0, with_module());
+    live_spawn(&cli,
+               &source,
+               &to,
+               "--rename-prefix",
+               "l:=list:",
+               "--exclude-prefix",
+               "s:1",
+               "--exclude-command",
+               "synctest.box",
+               NULL);
+    live_wait_phase(&cli, "live");
+    write_all(live_redis(&source), false, true);
+    live_wait_level(&cli, &source);
+    for (int i = 0; i < 7; i++)
+        expect_same_list(live_redis(&source), live_redis(&to), i);
+    redisReply *left = test_command(live_redis(&source), "GET s:2");
+    redisReply *right = test_command(live_redis(&to), "GET s:2");
+    assert_string_equal(left->str, right->str);
+    freeReplyObject(left);
+    freeReplyObject(right);
+    assert_int_equal(test_command_integer(live_redis(&to), "EXISTS s:1 l:1 b:1 b:2"), 0);
+    /* Some keys of a command that nobody knows here: they are read at the source. */
+    test_command_ok(live_redis(&source), "synctest.push v 3 l:1 s:1list s:2list");
+    live_wait_level(&cli, &source);
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (live_total(&cli, "keys_refetched") < 2)
+        test_poll(deadline, "keys that are read again");
+    live_stop(&cli);
+    expect_same_list(live_redis(&source), live_redis(&to), 1);
+    assert_int_equal(test_command_integer(live_redis(&to), "LLEN s:2list"), 1);
+    assert_int_equal(test_command_integer(live_redis(&to), "EXISTS s:1list"), 0);
+    live_side_stop(&to);
+}
+
 /* To a cluster: by the slots of the keys that were asked for. */
 static void test_cluster(void **state)
 {
@@ -293,6 +346,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_versions_all),
+        cmocka_unit_test_setup(test_rules, empty_sides),
         cmocka_unit_test_setup(test_cluster, empty_sides),
         cmocka_unit_test_setup(test_stop, empty_sides),
         cmocka_unit_test_setup(test_skip, empty_sides),

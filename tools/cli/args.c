@@ -10,6 +10,7 @@ struct argument {
     const struct syn_option *option; /* NULL: positional, or is_help */
     char *value;                     /* NULL: a flag without one     */
     bool is_help;
+    bool is_more; /* one of the command's own, beside the table */
 };
 
 static bool usage(struct syn_err *err, const char *format, const char *a, const char *b)
@@ -31,6 +32,20 @@ static const struct syn_option *find_option(const char *name, size_t size)
     for (size_t i = 0; i < count; i++) {
         if (strlen(table[i].name) == size && memcmp(table[i].name, name, size) == 0) {
             return &table[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct syn_option *
+find_more(const struct command *command, const char *name, size_t size)
+{
+    unsigned count = 0;
+    const struct syn_option *more =
+        command->more_options != NULL ? command->more_options(&count) : NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (strlen(more[i].name) == size && memcmp(more[i].name, name, size) == 0) {
+            return &more[i];
         }
     }
     return NULL;
@@ -88,11 +103,15 @@ static bool next_argument(const struct cli *cli,
     }
     const char *name = word + 2;
     size_t size = strcspn(name, "=");
-    out->option = find_option(name, size);
+    out->option = find_more(cli->command, name, size);
+    out->is_more = out->option != NULL;
+    if (out->option == NULL) {
+        out->option = find_option(name, size);
+    }
     if (out->option == NULL) {
         return unknown_option(cli, name, size, err);
     }
-    if (!command_takes(cli->command, out->option->name)) {
+    if (!out->is_more && !command_takes(cli->command, out->option->name)) {
         return usage(
             err, "--%s is not an option of syncline %s", out->option->name, cli->command->name);
     }
@@ -117,6 +136,19 @@ static void hide(const struct syn_option *option, char *value)
     }
 }
 
+/* Whether it is the first value of a list: what the file or the environment listed then gives way
+ * to the command line's. */
+static bool list_begins(struct cli *cli, const struct syn_option *option)
+{
+    size_t count;
+    size_t index = (size_t)(option - syn_options(&count));
+    if (option->kind != SYN_OPTION_LIST || index >= CLI_OPTIONS_MAX || cli->list_seen[index]) {
+        return false;
+    }
+    cli->list_seen[index] = true;
+    return true;
+}
+
 static bool set_option(struct cli *cli,
                        const struct syn_option *option,
                        bool is_positional,
@@ -126,7 +158,8 @@ static bool set_option(struct cli *cli,
     if (strcmp(option->name, "config") == 0) {
         return true; /* loaded before */
     }
-    bool ok = syn_config_set(cli->config, option->name, value != NULL ? value : "true", err);
+    bool ok = !list_begins(cli, option) || syn_config_set(cli->config, option->name, "", err);
+    ok = ok && syn_config_set(cli->config, option->name, value != NULL ? value : "true", err);
     if (!ok && !is_positional && strncmp(err->msg, option->name, strlen(option->name)) == 0) {
         char text[sizeof(err->msg)];
         snprintf(text, sizeof(text), "--%.500s", err->msg);
@@ -169,6 +202,13 @@ static bool walk(struct cli *cli,
             continue;
         }
         bool is_positional = argument.option == NULL;
+        if (argument.is_more || (is_positional && cli->command->take != NULL)) {
+            if (pass == PASS_APPLY &&
+                !cli->command->take(cli, argument.option, argument.value, options_ended, err)) {
+                return false;
+            }
+            continue;
+        }
         if (is_positional) {
             if (positional_count == 2) {
                 /* Not quoted: it can be a piece of a URI with a password. */

@@ -8,7 +8,7 @@
 
 static int run_help(struct cli *cli)
 {
-    help_print(cli->topic != NULL ? command_find(cli->topic) : NULL);
+    help_print(cli->topic != NULL ? cli_command_find(cli->topic) : NULL);
     return SYN_EXIT_OK;
 }
 
@@ -41,11 +41,31 @@ static const struct command table[] = {
                 "allows. Exit status 0: equal, 6: different.",
      .options_without =
          "once snapshot-only on-nonempty on-unsupported on-corrupt losses restart positions "
-         "on-unknown on-divergence publish heartbeat io readers decoders lanes silence-timeout "
-         "retry-connection "
-         "retry-other drain-timeout prefer-replica snapshot-ops snapshot-bytes live-ops live-bytes "
-         "shard-snapshot-ops shard-snapshot-bytes shard-live-ops shard-live-bytes",
+         "on-unknown on-divergence publish heartbeat include-command exclude-command on-partial io "
+         "readers decoders lanes silence-timeout retry-connection retry-other drain-timeout "
+         "prefer-replica snapshot-ops snapshot-bytes live-ops live-bytes shard-snapshot-ops "
+         "shard-snapshot-bytes shard-live-ops shard-live-bytes",
      .run = cli_verify},
+    {.name = "explain",
+     .arguments = "[OPTIONS] KEY... | \"COMMAND ARGUMENT...\" | -- COMMAND ARGUMENT...",
+     .summary = "Say what the rules make of keys and commands, and which rule does it.",
+     .details =
+         "Nothing is connected to. A word is a key; one that begins with the name of a "
+         "command and a blank is a command, and so is all behind --. Unprintable bytes are "
+         "written as they are printed: \\xNN, \\n, \\r, \\t, \\\", \\\\. Rules and databases are "
+         "given as to sync.",
+     .options_without = "full fast rounds interval ttl-tolerance once snapshot-only on-nonempty "
+                        "on-unsupported on-corrupt losses restart on-divergence heartbeat retry-other "
+                        "snapshot-ops snapshot-bytes live-ops live-bytes shard-snapshot-ops "
+                        "shard-snapshot-bytes shard-live-ops shard-live-bytes db io readers "
+                        "decoders memory connect-timeout "
+                        "silence-timeout retry-connection drain-timeout prefer-replica "
+                        "progress-interval log-level source-user source-password "
+                        "source-password-file destination-user destination-password "
+                        "destination-password-file",
+     .more_options = cli_explain_options,
+     .take = cli_explain_take,
+     .run = cli_explain},
     {.name = "rdb",
      .arguments = "[OPTIONS] FILE",
      .summary = "Read an RDB file: what is in it, and whether it is whole.",
@@ -64,13 +84,13 @@ static const struct command table[] = {
 };
 #define COMMAND_COUNT (sizeof(table) / sizeof(table[0]))
 
-const struct command *command_table(unsigned *count)
+const struct command *cli_command_table(unsigned *count)
 {
     *count = COMMAND_COUNT;
     return table;
 }
 
-const struct command *command_find(const char *name)
+const struct command *cli_command_find(const char *name)
 {
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(table[i].name, name) == 0) {
@@ -173,7 +193,7 @@ static int run_without_options(struct cli *cli, int argc, char **argv)
                  cli->command->arguments);
         return usage_error(cli->is_json, text);
     }
-    if (argc == 1 && command_find(argv[0]) == NULL) {
+    if (argc == 1 && cli_command_find(argv[0]) == NULL) {
         return usage_error(cli->is_json, "no such command; see syncline help");
     }
     cli->topic = argc == 1 ? argv[0] : NULL;
@@ -185,7 +205,7 @@ int cli_main(int argc, char **argv)
     struct cli cli = {.is_json = args_want_json(argc, argv)};
     if (argc < 2) {
         return usage_error(cli.is_json,
-                           "no command given (sync, verify, rdb, help, version); see "
+                           "no command given (sync, verify, explain, rdb, help, version); see "
                            "syncline help");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -195,10 +215,10 @@ int cli_main(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0) {
         return run_version(&cli);
     }
-    cli.command = command_find(argv[1]);
+    cli.command = cli_command_find(argv[1]);
     if (cli.command == NULL) {
         return usage_error(cli.is_json,
-                           "no such command (sync, verify, rdb, help, version); see "
+                           "no such command (sync, verify, explain, rdb, help, version); see "
                            "syncline help");
     }
     if (cli.command->own_options != NULL) {

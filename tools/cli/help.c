@@ -40,8 +40,9 @@ static void print_option(const struct syn_option *option)
     char text[700];
     snprintf(text,
              sizeof(text),
-             "%s (%s%s%s%s)",
+             "%s (%s%s%s%s%s)",
              option->help,
+             option->kind == SYN_OPTION_LIST ? "any number of times; a list in a file; " : "",
              option->default_text != NULL ? "default: " : "",
              option->default_text != NULL ? option->default_text : "",
              option->default_text != NULL ? "; " : "",
@@ -73,6 +74,15 @@ static void print_command(const struct command *command)
     if (command->options_without == NULL) {
         return;
     }
+    unsigned more_count = 0;
+    const struct syn_option *more =
+        command->more_options != NULL ? command->more_options(&more_count) : NULL;
+    if (more_count > 0) {
+        printf("\nOptions:\n");
+    }
+    for (unsigned i = 0; i < more_count; i++) {
+        print_option(&more[i]);
+    }
     putchar('\n');
     print_wrapped(
         "Options, each also an environment variable and, with '_' for '-', a field of the "
@@ -94,7 +104,7 @@ static void print_overview(void)
            "Usage: syncline COMMAND [ARGUMENTS]\n\nCommands:\n",
            syn_version());
     unsigned count;
-    const struct command *table = command_table(&count);
+    const struct command *table = cli_command_table(&count);
     for (unsigned i = 0; i < count; i++) {
         printf("  %-10s %s\n", table[i].name, table[i].summary);
     }

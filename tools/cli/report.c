@@ -129,6 +129,8 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "operations", status->operations);
     event_set_number(out, "commands", status->commands);
     event_set_number(out, "dropped", status->dropped);
+    event_set_number(out, "keys_dropped", status->keys_dropped);
+    event_set_number(out, "partial_dropped", status->partial_dropped);
     event_set_number(out, "commands_skipped", status->commands_skipped);
     event_set_number(out, "transactions_split", status->transactions_split);
     event_set_number(out, "values_rewritten", status->values_rewritten);
@@ -247,47 +249,19 @@ static void add_end(const struct syn_status *status, struct text *out)
              status->stream_count);
 }
 
-void report_table(const struct phase_times *times,
-                  const struct syn_status *status,
-                  struct text *out)
+/* What was left out or changed on its way. */
+static void add_losses(const struct syn_status *status, struct text *out)
 {
-    uint64_t snapshot_bytes = 0;
-    for (uint32_t i = 0; i < status->stream_count; i++) {
-        snapshot_bytes += status->streams[i].snapshot_bytes;
+    if (status->keys_dropped > 0) {
+        text_add(
+            out, "; %llu keys were left out by rules", (unsigned long long)status->keys_dropped);
     }
-    uint64_t stream_bytes =
-        status->bytes_received > snapshot_bytes ? status->bytes_received - snapshot_bytes : 0;
-    char duration[24];
-    text_add(out,
-             "%-10s %9s %14s %-8s %12s %18s %14s",
-             "phase",
-             "duration",
-             "amount",
-             "",
-             "received",
-             "rate",
-             "");
-    for (unsigned i = 0; i < PHASE_COUNT; i++) {
-        if (!is_reported(times, i)) {
-            continue;
-        }
-        double seconds = (double)times->spent_ms[i] / 1000.0;
+    if (status->partial_dropped > 0) {
         text_add(out,
-                 "\n%-10s %9s",
-                 syn_phase_name((enum syn_phase)i),
-                 show_duration(seconds, duration));
-        if (i == SYN_PHASE_SNAPSHOT) {
-            add_amount(out, status->keys, "keys", snapshot_bytes, seconds);
-        } else if (i == SYN_PHASE_LIVE) {
-            add_amount(out, status->commands, "commands", stream_bytes, seconds);
-        }
+                 "; %llu commands could not be applied by the rules (on-partial drop), what they "
+                 "write differs",
+                 (unsigned long long)status->partial_dropped);
     }
-    double seconds = (double)status->elapsed_ms / 1000.0;
-    text_add(out, "\n%-10s %9s", syn_phase_name(status->phase), show_duration(seconds, duration));
-    add_amount(out, status->operations, "written", status->bytes_received, seconds);
-    char sent[24];
-    text_add(out, "\nsent %s to the destination", show_bytes((double)status->bytes_sent, sent));
-    add_end(status, out);
     if (status->values_degraded + status->values_skipped > 0) {
         text_add(out,
                  "; %llu values were written in part and %llu left out, as the destination cannot "
@@ -330,4 +304,48 @@ void report_table(const struct phase_times *times,
                  "; %llu transactions over several slots were applied without atomicity",
                  (unsigned long long)status->transactions_split);
     }
+}
+
+void report_table(const struct phase_times *times,
+                  const struct syn_status *status,
+                  struct text *out)
+{
+    uint64_t snapshot_bytes = 0;
+    for (uint32_t i = 0; i < status->stream_count; i++) {
+        snapshot_bytes += status->streams[i].snapshot_bytes;
+    }
+    uint64_t stream_bytes =
+        status->bytes_received > snapshot_bytes ? status->bytes_received - snapshot_bytes : 0;
+    char duration[24];
+    text_add(out,
+             "%-10s %9s %14s %-8s %12s %18s %14s",
+             "phase",
+             "duration",
+             "amount",
+             "",
+             "received",
+             "rate",
+             "");
+    for (unsigned i = 0; i < PHASE_COUNT; i++) {
+        if (!is_reported(times, i)) {
+            continue;
+        }
+        double seconds = (double)times->spent_ms[i] / 1000.0;
+        text_add(out,
+                 "\n%-10s %9s",
+                 syn_phase_name((enum syn_phase)i),
+                 show_duration(seconds, duration));
+        if (i == SYN_PHASE_SNAPSHOT) {
+            add_amount(out, status->keys, "keys", snapshot_bytes, seconds);
+        } else if (i == SYN_PHASE_LIVE) {
+            add_amount(out, status->commands, "commands", stream_bytes, seconds);
+        }
+    }
+    double seconds = (double)status->elapsed_ms / 1000.0;
+    text_add(out, "\n%-10s %9s", syn_phase_name(status->phase), show_duration(seconds, duration));
+    add_amount(out, status->operations, "written", status->bytes_received, seconds);
+    char sent[24];
+    text_add(out, "\nsent %s to the destination", show_bytes((double)status->bytes_sent, sent));
+    add_end(status, out);
+    add_losses(status, out);
 }
