@@ -230,6 +230,20 @@ bool divergence_note_group(struct stream *stream, const struct batch *batch)
     return is_found;
 }
 
+/* Unless it is none of the task's: a command may read such keys too. */
+static bool name_make_dirty(struct stream *stream,
+                            uint64_t db,
+                            const struct slice *name,
+                            struct syn_err *err)
+{
+    struct select_name source_name = {0};
+    bool is_selected = true;
+    bool is_known = stream->task->select == NULL ||
+                    select_to_source(stream->task->select, *name, &source_name, &is_selected, err);
+    select_name_deinit(&source_name);
+    return is_known && (!is_selected || recovery_dirty(stream, db, name, err));
+}
+
 static bool names_make_dirty(struct stream *stream, const struct names *names, struct syn_err *err)
 {
     const uint8_t *at = names->bytes;
@@ -238,7 +252,7 @@ static bool names_make_dirty(struct stream *stream, const struct names *names, s
         uint32_t size;
         memcpy(&size, at, sizeof(size));
         struct slice name = {at + sizeof(size), size};
-        if (!recovery_dirty(stream, names->db, &name, err)) {
+        if (!name_make_dirty(stream, names->db, &name, err)) {
             return false;
         }
         at += sizeof(size) + size;

@@ -128,7 +128,9 @@ static inline struct op
 live_op_of(const struct stream *stream, const struct command_info *info, uint16_t slot)
 {
     struct op op = live_op(stream, slot);
-    op.answer = (uint8_t)info->answer;
+    /* Of types that are not selected no key is here, and commands for any type change nothing. */
+    bool has_all = stream->task->select == NULL || stream->task->select->kinds == SELECT_KINDS_ALL;
+    op.answer = has_all ? (uint8_t)info->answer : COMMAND_ANSWER_ANY;
     op.source_db = (uint32_t)stream->command_db;
     return op;
 }
