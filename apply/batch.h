@@ -27,12 +27,16 @@ enum op_kind {
     OP_MULTI,    /* +OK                                                                  */
     OP_QUEUED,   /* +QUEUED                                                              */
     OP_EXEC,     /* an array, in which an error is a failure of that queued command      */
+    OP_ASK,      /* a bulk, nil or an integer, which is handed back: answer.h            */
 };
 
 struct op {
-    uint64_t offset;    /* live: replication offset just after it; snapshot: payload position */
-    uint32_t pos;       /* its first byte in this batch; 0 when it began in an earlier one    */
-    uint32_t key_count; /* snapshot keys it writes; 0 for live operations                     */
+    uint64_t offset; /* live: replication offset just after it; snapshot: payload position */
+    uint32_t pos;    /* its first byte in this batch; 0 when it began in an earlier one    */
+    union {
+        uint32_t key_count; /* snapshot keys it writes; 0 for live operations                 */
+        uint32_t answer;    /* OP_ASK: the number of the answer's record                      */
+    };
     uint16_t stream;
     uint16_t slot; /* of its (first) key; SLOT_NONE when it has none or nobody routes by it */
     uint8_t kind;  /* enum op_kind                                                       */
@@ -50,9 +54,10 @@ struct batch {
     uint32_t end;           /* one past the last                                     */
     uint32_t sent;          /* lane: next byte to send                               */
     uint32_t op_count;
-    uint32_t ops_done; /* lane: answered                                        */
-    bool has_select;   /* lane: its own SELECT comes first and is answered first */
-    bool continues;    /* the next batch of this port must follow directly      */
+    uint32_t ops_done;  /* lane: answered                                        */
+    uint32_t ask_count; /* its OP_ASK; lane: those not answered                  */
+    bool has_select;    /* lane: its own SELECT comes first and is answered first */
+    bool continues;     /* the next batch of this port must follow directly      */
     uint32_t bytes_size;
     uint32_t ops_size;
     struct op *ops;

@@ -59,6 +59,7 @@ static void lane_queue(struct lane *lane, struct lane_port *port, struct batch *
     lane_select(lane, batch);
     batch->sent = batch->begin;
     batch->next = NULL;
+    lane->ask_count += batch->ask_count;
     if (lane->tail != NULL) {
         lane->tail->next = batch;
     } else {
@@ -166,14 +167,32 @@ static void lane_send(struct lane *lane)
 
 /* ---- replies ---- */
 
-/* Takes one reply to the operation it answers; false when that is a failure. */
-static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_err *err)
+/* The batch that the next reply belongs to, NULL: nothing is asked. */
+static struct batch *lane_answering(const struct lane *lane)
 {
     struct batch *batch = lane->head;
     while (batch != NULL && !batch->has_select && batch->ops_done == batch->op_count) {
         /* All answered but not all sent: the operation that continues cannot be answered yet. */
         batch = batch->sent == batch->end ? batch->next : NULL;
     }
+    return batch;
+}
+
+/* Where the bulk goes that is about to come. */
+static uint8_t *lane_sink(void *arg, uint64_t size)
+{
+    struct lane *lane = arg;
+    const struct batch *batch = lane->ask_count > 0 ? lane_answering(lane) : NULL;
+    if (batch == NULL || batch->has_select || batch->ops[batch->ops_done].kind != OP_ASK) {
+        return NULL;
+    }
+    return answer_room(batch->port->answers, batch->ops[batch->ops_done].answer, size);
+}
+
+/* Takes one reply to the operation it answers; false when that is a failure. */
+static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_err *err)
+{
+    struct batch *batch = lane_answering(lane);
     if (batch == NULL) {
         return lane_unexpected(lane, reply, err);
     }
@@ -186,6 +205,11 @@ static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_
         return lane_refused(lane, batch, op, reply, err);
     }
     counter_add(&lane->ops_acked, 1);
+    if (UNLIKELY(op->kind == OP_ASK)) {
+        lane->ask_count--;
+        answer_deliver(batch->port->answers, op->answer, reply);
+        return true;
+    }
     if (op->key_count > 0) {
         counter_add(&lane->keys_acked, op->key_count);
     }
@@ -244,8 +268,8 @@ static void lane_received(struct io_op *op, int result)
     lane_return(lane);
     /* A busy server answers in many small pieces, and each would wake this thread and the decoders.
      * With more than one batch still unanswered nobody waits for the next piece, so the replies
-     * gather for a while. */
-    if (lane->head != NULL && lane->head->next != NULL) {
+     * gather for a while; but for an answer somebody does. */
+    if (lane->head != NULL && lane->head->next != NULL && lane->ask_count == 0) {
         io_timeout(lane->applier->loop, &lane->rest_op, LANE_REST_MS);
     } else {
         lane_receive(lane);
@@ -307,6 +331,8 @@ bool lane_init(struct lane *lane,
         }
     }
     reply_scanner_init(&lane->scanner);
+    lane->scanner.sink_for = lane_sink;
+    lane->scanner.sink_arg = lane;
     lane->send_op = (struct io_op){.done = lane_sent, .owner = lane};
     lane->receive_op = (struct io_op){.done = lane_received, .owner = lane};
     lane->rest_op = (struct io_op){.done = lane_rested, .owner = lane};

@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 
+#include "apply/answer.h"
 #include "apply/batch.h"
 #include "apply/failure.h"
 #include "io/io.h"
@@ -35,6 +36,7 @@ struct lane_port {
     struct ring to_decoder; /* spsc, applier to decoder: batches with every reply seen */
     struct waker *decoder;
     struct lane *lane;
+    struct answers *answers; /* where its OP_ASK are answered; NULL: it asks nothing */
 };
 
 #define LANE_RECEIVE_BYTES 65536
@@ -57,6 +59,7 @@ struct lane {
     uint32_t port_next;          /* where the round over the ports goes on             */
     uint32_t db;                 /* selected on the connection after what was queued   */
     bool is_failed;
+    uint32_t ask_count; /* OP_ASK queued and not answered */
     struct reply_scanner scanner;
     struct io_op send_op;
     struct io_op receive_op;

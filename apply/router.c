@@ -83,14 +83,12 @@ static bool writer_may_open(const struct router *router, const struct lane_write
     return router->pool.free_count > ROUTER_RESERVE && writer->seq_count < router->lane_batches_max;
 }
 
-/* Sleeps until a batch came back; the open batches go out first, or nothing might ever come back.
- */
-static bool router_wait(struct router *router)
+bool router_wait(struct router *router, const struct answers *answers)
 {
     router_flush(router);
     uint64_t begin = clock_monotonic_ns();
     waker_prepare(router->waker);
-    bool did = router_collect(router);
+    bool did = router_collect(router) || (answers != NULL && answers_are_ready(answers));
     if (!did && !atomic_load_acquire(router->abort)) {
         atomic_store_relaxed(&router->is_waiting, true);
         waker_wait(router->waker, -1);
@@ -109,7 +107,7 @@ static struct batch *writer_open(struct router *router, struct lane_writer *writ
         return writer->batch;
     }
     while (!writer_may_open(router, writer)) {
-        if (!router_collect(router) && !router_wait(router)) {
+        if (!router_collect(router) && !router_wait(router, NULL)) {
             return NULL;
         }
     }
@@ -131,6 +129,7 @@ static void batch_op(struct batch *batch, const struct op *op, uint32_t pos)
     struct op *slot = &batch->ops[batch->op_count++];
     *slot = *op;
     slot->pos = pos;
+    batch->ask_count += op->kind == OP_ASK;
 }
 
 /* "*2 SELECT db", at most 33 bytes. */
@@ -374,7 +373,7 @@ bool router_drain(struct router *router)
     router_flush(router);
     router_collect(router);
     while (!router_is_idle(router)) {
-        if (!router_wait(router)) {
+        if (!router_wait(router, NULL)) {
             return false;
         }
     }

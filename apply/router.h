@@ -132,6 +132,9 @@ void router_unit_end(struct router *router, uint32_t lane);
 void router_flush(struct router *router);
 /* Takes back what was answered; true when anything was. */
 bool router_collect(struct router *router);
+/* Sleeps until a batch, or one of `answers` (NULL: none is awaited), came back; the open batches go
+ * out first, or nothing might ever come back. False: asked to stop. */
+MUST_CHECK bool router_wait(struct router *router, const struct answers *answers);
 /* Flushes and waits until everything written is answered. */
 MUST_CHECK bool router_drain(struct router *router);
 /* Everything is answered. */
