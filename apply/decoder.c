@@ -23,7 +23,7 @@ static bool decoder_turn(struct decoder *decoder, bool *did, struct syn_err *err
             return false;
         }
     }
-    return true;
+    return relay_progress(&decoder->relay, did, err);
 }
 
 static void decoder_settle(struct decoder *decoder)
@@ -67,6 +67,9 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
         if (!snapshot_abandon(decoder->streams[i], err)) {
             return false;
         }
+    }
+    if (!relay_drain(&decoder->relay, err)) {
+        return false;
     }
     if (!router_drain(&decoder->router)) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
@@ -187,6 +190,7 @@ void decoder_stop(struct decoder *decoder)
 
 void decoder_deinit(struct decoder *decoder)
 {
+    relay_deinit(&decoder->relay);
     router_deinit(&decoder->router);
     if (decoder->has_waker) {
         waker_deinit(&decoder->waker);

@@ -3,11 +3,11 @@
  *
  * The bytes of a command are forwarded as they came, to the lane of its keys. What cannot be:
  * commands that name databases, or have no keys (live_admin.c), transactions (transaction.c),
- * multi-key commands over several slots, which are split when that has the same effect. What has no
- * effect on data is dropped and counted. What cannot be applied stops the task with command, slots
- * and offset; nothing is skipped in silence.
+ * multi-key commands over several slots, which are split when that has the same effect, else
+ * relayed (relay.h). What has no effect on data is dropped and counted. What cannot be applied
+ * stops the task with command, slots and offset; nothing is skipped in silence.
  */
-#include "apply/stream_private.h"
+#include "apply/relay_private.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -156,24 +156,6 @@ static bool place_is_whole(const struct stream *stream, const struct command_pla
     return stream->task->route->is_cluster ? place->is_one_slot : place->is_one_lane;
 }
 
-static bool refuse_slots(const struct stream *stream,
-                         const uint8_t *bytes,
-                         const struct resp_command *command,
-                         const struct command_place *place,
-                         struct syn_err *err)
-{
-    char where[200];
-    return ERR(
-        err,
-        SYN_CODE_UNSUPPORTED,
-        "%s has keys in slots %u and %u, which the cluster at the destination does not take in "
-        "one command, and it cannot be split; use keys with a common {hash tag}, or a "
-        "standalone destination",
-        live_where(stream, bytes, command, where),
-        place->slot,
-        place->slot_other);
-}
-
 /* ---- multi-key commands ---- */
 
 static bool
@@ -189,25 +171,18 @@ static bool apply_split(struct stream *stream,
                         const struct command_info *info,
                         const uint8_t *bytes,
                         const struct resp_command *command,
-                        uint32_t db,
+                        uint64_t source_db,
                         struct syn_err *err)
 {
     bool is_pairs = info->class == COMMAND_SPLIT_PAIRS;
     for (uint32_t i = 0; i < stream->keys.count; i++) {
         uint32_t arg = stream->keys.positions[i];
-        uint16_t slot = key_slot(stream, bytes, command, arg);
         struct slice args[3] = {arg_slice(bytes, command, 0), arg_slice(bytes, command, arg)};
         if (is_pairs) {
             args[0] = (struct slice)SLICE("SET");
             args[2] = arg_slice(bytes, command, arg + 1);
         }
-        if (!live_forward_args(stream,
-                               route_lane(stream->task->route, slot),
-                               db,
-                               args,
-                               is_pairs ? 3 : 2,
-                               live_op(stream, slot),
-                               err)) {
+        if (!relay_forward_args(stream, source_db, args, is_pairs ? 3 : 2, 1, err)) {
             return false;
         }
     }
@@ -234,10 +209,11 @@ static bool apply_keys(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
                        const struct resp_command *command,
-                       uint32_t db,
+                       uint64_t source_db,
                        struct syn_err *err)
 {
     struct command_place place;
+    uint32_t db = task_db(stream->task, source_db);
     if (!live_place(stream, info, bytes, command, &place, err)) {
         return false;
     }
@@ -246,12 +222,12 @@ static bool apply_keys(struct stream *stream,
             stream, place.lane, db, bytes, command->size, live_op(stream, place.slot), err);
     }
     if (info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_SPLIT_KEYS) {
-        return apply_split(stream, info, bytes, command, db, err);
+        return apply_split(stream, info, bytes, command, source_db, err);
     }
     if (!stream->task->route->is_cluster) {
         return apply_alone(stream, bytes, command, place.lane, db, err);
     }
-    return refuse_slots(stream, bytes, command, &place, err);
+    return relay_apply(stream, info, bytes, command, source_db, err);
 }
 
 /* XADD and XTRIM: a master rewrites "~ n LIMIT m" to "= n LIMIT m", which only its own replicas
@@ -279,13 +255,14 @@ static bool apply_trim(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
                        const struct resp_command *command,
-                       uint32_t db,
+                       uint64_t source_db,
                        struct syn_err *err)
 {
     uint32_t found = live_trim_limit(bytes, command);
     if (found == 0) {
-        return apply_keys(stream, info, bytes, command, db, err);
+        return apply_keys(stream, info, bytes, command, source_db, err);
     }
+    uint32_t db = task_db(stream->task, source_db);
     /* Two pieces of the command around the gap, with a new count in front. */
     const uint8_t *gap = bytes + command->argv[found - 1].pos + command->argv[found - 1].size + 2;
     const uint8_t *gap_end =
@@ -392,6 +369,47 @@ static bool live_db(const struct stream *stream,
     return true;
 }
 
+/* Inlined, as nearly every command passes here once. */
+static inline bool dispatch(struct stream *stream,
+                            const struct command_info *info,
+                            const uint8_t *bytes,
+                            const struct resp_command *command,
+                            uint64_t source_db,
+                            uint32_t db,
+                            struct syn_err *err)
+{
+    switch (info->class) {
+    case COMMAND_WRITE:
+        if (LIKELY(info->is_key_first && command->argc >= 2)) {
+            uint16_t slot = key_slot(stream, bytes, command, 1);
+            return live_forward(stream,
+                                route_lane(stream->task->route, slot),
+                                db,
+                                bytes,
+                                command->size,
+                                live_op(stream, slot),
+                                err);
+        }
+        return apply_keys(stream, info, bytes, command, source_db, err);
+    case COMMAND_SPLIT_PAIRS:
+    case COMMAND_SPLIT_KEYS:
+        return apply_keys(stream, info, bytes, command, source_db, err);
+    case COMMAND_TRIM:
+        return apply_trim(stream, info, bytes, command, source_db, err);
+    case COMMAND_RESTORE_ASKING:
+        return apply_restore_asking(stream, bytes, command, db, err);
+    case COMMAND_READ:
+    case COMMAND_PING:
+    case COMMAND_PUBLISH:
+    case COMMAND_CLUSTER:
+    case COMMAND_REPLCONF:
+        counter_add(&stream->dropped, 1);
+        return true;
+    default:
+        return live_admin(stream, info, bytes, command, source_db, err);
+    }
+}
+
 bool live_apply(struct stream *stream,
                 const struct command_info *info,
                 const uint8_t *bytes,
@@ -407,36 +425,27 @@ bool live_apply(struct stream *stream,
         counter_add(&stream->dropped, 1);
         return true;
     }
-    switch (info->class) {
-    case COMMAND_WRITE:
-        if (LIKELY(info->is_key_first && command->argc >= 2)) {
-            uint16_t slot = key_slot(stream, bytes, command, 1);
-            return live_forward(stream,
-                                route_lane(stream->task->route, slot),
-                                db,
-                                bytes,
-                                command->size,
-                                live_op(stream, slot),
-                                err);
+    if (UNLIKELY(relay_is_busy(stream->relay))) {
+        bool is_taken;
+        if (!relay_admit(stream, info, bytes, command, source_db, &is_taken, err)) {
+            return false;
         }
-        return apply_keys(stream, info, bytes, command, db, err);
-    case COMMAND_SPLIT_PAIRS:
-    case COMMAND_SPLIT_KEYS:
-        return apply_keys(stream, info, bytes, command, db, err);
-    case COMMAND_TRIM:
-        return apply_trim(stream, info, bytes, command, db, err);
-    case COMMAND_RESTORE_ASKING:
-        return apply_restore_asking(stream, bytes, command, db, err);
-    case COMMAND_READ:
-    case COMMAND_PING:
-    case COMMAND_PUBLISH:
-    case COMMAND_CLUSTER:
-    case COMMAND_REPLCONF:
-        counter_add(&stream->dropped, 1);
-        return true;
-    default:
-        return live_admin(stream, info, bytes, command, source_db, err);
+        if (is_taken) {
+            return true;
+        }
     }
+    return dispatch(stream, info, bytes, command, source_db, db, err);
+}
+
+bool live_dispatch(struct stream *stream,
+                   const struct command_info *info,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   uint64_t source_db,
+                   struct syn_err *err)
+{
+    uint32_t db = task_db(stream->task, source_db);
+    return dispatch(stream, info, bytes, command, source_db, db, err);
 }
 
 static bool live_select(struct stream *stream,

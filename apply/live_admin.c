@@ -7,7 +7,7 @@
  * With several streams a flush would also take what the others own, so it is refused, with what to
  * do.
  */
-#include "apply/stream_private.h"
+#include "apply/relay_private.h"
 
 #include <string.h>
 
@@ -233,13 +233,7 @@ static bool admin_copy(struct stream *stream,
             err);
     }
     if (is_cluster && !place.is_one_slot) {
-        return refuse(
-            stream,
-            bytes,
-            command,
-            "has keys in different slots of the cluster at the destination; use keys with a common "
-            "{hash tag}, or a standalone destination",
-            err);
+        return relay_apply(stream, info, bytes, command, source_db, err);
     }
     char digits[NUM_DIGITS_MAX];
     const struct slice args[] = {SLICE("COPY"),
@@ -343,15 +337,19 @@ static bool admin_eval(struct stream *stream,
     if (route->is_cluster ? has_keys && place.is_one_slot : place.is_one_lane && has_keys) {
         return live_forward(stream, place.lane, db, bytes, command->size, op, err);
     }
-    if (route->is_cluster) {
+    if (route->is_cluster && !has_keys) {
         return refuse(
             stream,
             bytes,
             command,
-            "is a script whose keys do not share one slot of the cluster at the destination; let "
-            "the source propagate effects (lua-replicate-commands yes), or use a standalone "
+            "is a script without keys, and a cluster at the destination does not tell where to run "
+            "it; let the source propagate effects (lua-replicate-commands yes), or use a "
+            "standalone "
             "destination",
             err);
+    }
+    if (route->is_cluster) {
+        return relay_apply(stream, info, bytes, command, source_db, err);
     }
     if (!router_drain(stream->router) ||
         !live_forward(stream, 0, db, bytes, command->size, op, err)) {

@@ -11,14 +11,15 @@ bool stream_init(struct stream *stream,
                  uint16_t index,
                  struct task *task,
                  struct feed *feed,
-                 struct router *router,
+                 struct decoder *decoder,
                  struct syn_err *err)
 {
     memset(stream, 0, sizeof(*stream));
     stream->index = index;
     stream->task = task;
     stream->feed = feed;
-    stream->router = router;
+    stream->router = &decoder->router;
+    stream->relay = &decoder->relay;
     stream->wanted = 1;
     size_t item_bytes_max = task->hold_bytes_max < UINT32_MAX ? task->hold_bytes_max : UINT32_MAX;
     stream->parser = rdb_parser_new(item_bytes_max, err);
@@ -65,13 +66,15 @@ void stream_set_state(struct stream *stream, enum stream_state state)
 bool stream_session(struct stream *stream, const struct chunk_session *session, struct syn_err *err)
 {
     bool is_again = stream->state != STREAM_WAITING || stream->session.number != 0;
-    if (!snapshot_abandon(stream, err)) {
+    /* What is held is finished first: it belongs to the session before. */
+    if (!snapshot_abandon(stream, err) || (is_again && !relay_drain(stream->relay, err))) {
         return false;
     }
     stream->session = *session;
     stream->offset = session->offset;
     stream->source_db = 0;
     stream->place_count = 0;
+    stream->has_held_places = false;
     stream->is_ack_wanted = false;
     transaction_clear(stream);
     resp_cutter_reset(&stream->cutter);
@@ -110,13 +113,16 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
 {
     struct stream_place place = {.seq = stream->router->seq_next,
                                  .offset = stream->offset,
-                                 .is_snapshot_end = is_snapshot_end};
+                                 .is_snapshot_end = is_snapshot_end,
+                                 .is_held = stream->held_first != NULL};
+    stream->has_held_places = stream->has_held_places || place.is_held;
     if (stream->place_count > 0) {
         struct stream_place *last =
             &stream->places[(stream->place_head + stream->place_count - 1) % STREAM_PLACES];
         if (stream->place_count == STREAM_PLACES || last->seq == place.seq) {
             /* The later place includes the earlier one: less often, never too far. */
             place.is_snapshot_end = place.is_snapshot_end || last->is_snapshot_end;
+            place.is_held = place.is_held || last->is_held;
             *last = place;
             return;
         }
@@ -125,11 +131,31 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
     stream->place_count++;
 }
 
+/* Places before which nothing is held any more: what was written for them since lies in batches up
+ * to now. */
+static void places_settle(struct stream *stream)
+{
+    for (uint32_t i = 0; i < stream->place_count; i++) {
+        struct stream_place *place = &stream->places[(stream->place_head + i) % STREAM_PLACES];
+        if (stream->held_first != NULL && stream->held_first->offset <= place->offset) {
+            return;
+        }
+        if (place->is_held) {
+            place->is_held = false;
+            place->seq = stream->router->seq_next;
+        }
+    }
+    stream->has_held_places = false;
+}
+
 void stream_advance(struct stream *stream)
 {
     bool did = false;
     uint64_t offset = 0;
-    while (stream->place_count > 0 &&
+    if (UNLIKELY(stream->has_held_places)) {
+        places_settle(stream);
+    }
+    while (stream->place_count > 0 && !stream->places[stream->place_head].is_held &&
            stream->places[stream->place_head].seq <= stream->router->frontier) {
         const struct stream_place *place = &stream->places[stream->place_head];
         ASSERT(place->offset >= offset);

@@ -21,7 +21,7 @@
  * not at all.
  * 2. offset_applied (in the feed) is the offset of the last command before which, and including
  * which, everything was answered by the destination without failure. It never passes an unanswered
- * operation.
+ * operation, nor a command that is held (relay.h).
  * 3. Bytes held: the feed's chunks, plus `hold` of at most hold_bytes_max for an item that does not
  * lie in one chunk. Only one stream of a task may hold more than hold_bytes_free (`hold_owner`), so
  * the sum is bounded.
@@ -33,6 +33,7 @@
 #define APPLY_STREAM_H
 
 #include "apply/command_table.h"
+#include "apply/relay.h"
 #include "apply/router.h"
 #include "apply/topology.h"
 #include "rdb/rewrite.h"
@@ -130,6 +131,7 @@ struct stream_place {
     uint64_t seq;
     uint64_t offset;
     bool is_snapshot_end;
+    bool is_held; /* commands before it were held: their batches are not among those up to seq */
 };
 #define STREAM_PLACES 256
 
@@ -145,6 +147,7 @@ struct stream {
     struct feed *feed;
     struct task *task;
     struct router *router;
+    struct relay *relay;
 
     /* Input: a window of contiguous bytes, in the chunk or in hold. */
     struct chunk *chunk;      /* being read; NULL: none         */
@@ -180,6 +183,9 @@ struct stream {
     struct stream_place places[STREAM_PLACES];
     uint32_t place_head;
     uint32_t place_count;
+    bool has_held_places;
+    struct held_command *held_first; /* oldest command that is not written */
+    struct held_command *held_last;
     bool is_ack_wanted;  /* the source asked for an acknowledgement… */
     uint64_t ack_offset; /* …of this offset                         */
 
@@ -190,6 +196,8 @@ struct stream {
     _Atomic uint64_t commands;
     _Atomic uint64_t dropped;
     _Atomic uint64_t transactions_split;
+    _Atomic uint64_t relayed;
+    _Atomic uint64_t diverged;
     _Atomic uint64_t values_rewritten;
     _Atomic uint64_t values_degraded;
     _Atomic uint64_t values_skipped;
@@ -201,11 +209,14 @@ struct stream {
     _Atomic bool sweep_wanted;
 };
 
+struct decoder;
+
+/* It uses the decoder's router and relay, which may be set up later. */
 MUST_CHECK bool stream_init(struct stream *stream,
                             uint16_t index,
                             struct task *task,
                             struct feed *feed,
-                            struct router *router,
+                            struct decoder *decoder,
                             struct syn_err *err);
 void stream_deinit(struct stream *stream); /* a zeroed stream is allowed */
 
@@ -222,6 +233,7 @@ struct decoder {
     struct task *task;
     struct waker waker;
     struct router router;
+    struct relay relay;
     struct stream **streams;
     uint32_t stream_count;
     bool is_started;
@@ -231,7 +243,7 @@ struct decoder {
     _Atomic uint64_t blocked_ns; /* statistics: waiting for the destination */
 };
 
-/* decoder_init makes its waker; the router is set up by the caller before the start. */
+/* decoder_init makes its waker; router and relay are set up by the caller before the start. */
 MUST_CHECK bool
 decoder_init(struct decoder *decoder, uint32_t index, struct task *task, struct syn_err *err);
 MUST_CHECK bool decoder_start(struct decoder *decoder,

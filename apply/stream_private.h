@@ -84,6 +84,13 @@ MUST_CHECK bool live_apply(struct stream *stream,
                            const struct resp_command *command,
                            uint64_t source_db,
                            struct syn_err *err);
+/* The same when its database is known to be selected and none of its keys is held. */
+MUST_CHECK bool live_dispatch(struct stream *stream,
+                              const struct command_info *info,
+                              const uint8_t *bytes,
+                              const struct resp_command *command,
+                              uint64_t source_db,
+                              struct syn_err *err);
 static inline struct op live_op(const struct stream *stream, uint16_t slot)
 {
     return (struct op){.offset = stream->offset,
@@ -156,6 +163,12 @@ MUST_CHECK bool
 transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, struct syn_err *err);
 MUST_CHECK bool transaction_end(struct stream *stream, struct syn_err *err);
 void transaction_clear(struct stream *stream);
+/* Writes one that a lane may run whole. */
+MUST_CHECK bool transaction_run(struct stream *stream,
+                                const struct transaction *transaction,
+                                struct resp_cutter *cutter,
+                                uint16_t slot,
+                                struct syn_err *err);
 
 /* ---- stream.c ---- */
 

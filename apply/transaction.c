@@ -9,7 +9,7 @@
  * Traps (what servers really send): EXEC without MULTI and empty pairs, to 6.2; SELECT inside, 3.2
  * to 6.0 and from 7.2; one command alone in MULTI, to 6.2.
  */
-#include "apply/stream_private.h"
+#include "apply/relay_private.h"
 
 #include <string.h>
 
@@ -128,6 +128,8 @@ struct transaction_place {
     uint16_t slot;
     uint32_t lane;
     uint32_t count; /* commands with an effect here         */
+    uint32_t key_count;
+    bool is_held; /* a key is held                         */
 };
 
 /* Only commands that are forwarded as they are can be queued; the others need more than one
@@ -160,7 +162,7 @@ static bool command_find_place(struct stream *stream,
     bool is_dropped = task_db(stream->task, kept->db) == DB_NONE && !live_is_beyond_db(info);
     if (is_dropped || info->class == COMMAND_READ || info->class == COMMAND_PUBLISH ||
         info->class == COMMAND_PING) {
-        return true; /* nothing of it is applied; transaction_queue leaves it out too */
+        return true; /* nothing of it is applied; transaction_run leaves it out too */
     }
     if (!command_is_queueable(info, bytes, &command)) {
         place->is_whole = false;
@@ -172,6 +174,9 @@ static bool command_find_place(struct stream *stream,
     }
     bool is_cluster = stream->task->route->is_cluster;
     bool has_no_keys = stream->keys.count == 0;
+    place->key_count += stream->keys.count;
+    place->is_held = place->is_held || (relay_is_busy(stream->relay) &&
+                                        relay_holds(stream->relay, bytes, &command, &stream->keys));
     if (info->class == COMMAND_EVAL && has_no_keys && stream->task->route->lane_count > 1) {
         place->is_whole = false; /* what it touches is not known, so it must run alone */
     } else if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
@@ -206,55 +211,139 @@ static bool unit_command(struct stream *stream,
     return true;
 }
 
-static bool is_left_out(struct stream *stream, const struct transaction_command *kept)
+static bool is_left_out(const struct stream *stream,
+                        const struct transaction_command *kept,
+                        const uint8_t *bytes,
+                        struct resp_cutter *cutter,
+                        struct resp_command *command,
+                        const struct command_info **info)
 {
-    struct resp_command command;
     struct syn_err err;
     size_t wanted;
-    const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, kept->size, &wanted, &command, &err);
+    enum resp_status status = resp_cut(cutter, bytes, kept->size, &wanted, command, &err);
     ASSERT(status == RESP_READY);
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
+    *info = command_find(bytes + command->argv[0].pos, command->argv[0].size);
     return task_db(stream->task, kept->db) == DB_NONE ||
-           !command_is_queueable(info, bytes, &command);
+           !command_is_queueable(*info, bytes, command);
 }
 
-static bool transaction_queue(struct stream *stream, const struct transaction_place *place)
+bool transaction_run(struct stream *stream,
+                     const struct transaction *transaction,
+                     struct resp_cutter *cutter,
+                     uint16_t slot,
+                     struct syn_err *err)
 {
     static const char multi[] = "*1\r\n$5\r\nMULTI\r\n";
     static const char exec[] = "*1\r\n$4\r\nEXEC\r\n";
-    struct transaction *transaction = &stream->transaction;
     struct router *router = stream->router;
-    uint32_t lane = place->lane;
+    uint32_t lane = route_lane(stream->task->route, slot);
     bool is_begun = false;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
-        if (is_left_out(stream, kept)) {
+        const uint8_t *bytes = transaction->bytes + kept->pos;
+        struct resp_command command;
+        const struct command_info *info;
+        if (is_left_out(stream, kept, bytes, cutter, &command, &info)) {
             counter_add(&stream->dropped, 1);
             continue;
         }
         uint32_t db = task_db(stream->task, kept->db);
-        if (!is_begun &&
-            (!router_unit_begin(router, lane, db) ||
-             !unit_command(stream, lane, multi, sizeof(multi) - 1, place->slot, OP_MULTI))) {
-            return false;
+        if (!is_begun && (!router_unit_begin(router, lane, db) ||
+                          !unit_command(stream, lane, multi, sizeof(multi) - 1, slot, OP_MULTI))) {
+            return stopped(err);
         }
         is_begun = true;
         struct op select = live_op(stream, SLOT_NONE);
         select.kind = OP_QUEUED;
         if (!router_unit_db(router, lane, db, select) ||
-            !unit_command(
-                stream, lane, transaction->bytes + kept->pos, kept->size, place->slot, OP_QUEUED)) {
-            return false;
+            !unit_command(stream, lane, bytes, kept->size, slot, OP_QUEUED)) {
+            return stopped(err);
         }
     }
-    if (!unit_command(stream, lane, exec, sizeof(exec) - 1, place->slot, OP_EXEC)) {
-        return false;
+    if (!unit_command(stream, lane, exec, sizeof(exec) - 1, slot, OP_EXEC)) {
+        return stopped(err);
     }
     router_unit_end(router, lane);
     return true;
+}
+
+/* ---- behind held keys ---- */
+
+static bool hold_keys(struct stream *stream,
+                      struct held_command *held,
+                      const struct transaction_command *kept,
+                      size_t table_size,
+                      struct syn_err *err)
+{
+    const uint8_t *bytes = stream->transaction.bytes + kept->pos;
+    struct resp_command command;
+    const struct command_info *info;
+    if (is_left_out(stream, kept, bytes, &stream->transaction_cutter, &command, &info)) {
+        return true;
+    }
+    if (!command_keys(info, bytes, &command, &stream->keys, err)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < stream->keys.count; i++) {
+        const struct resp_arg *key = &command.argv[stream->keys.positions[i]];
+        uint16_t slot = route_slot(stream->task->route, bytes + key->pos, key->size);
+        held_add_key(
+            &stream->relay->held, held, table_size + kept->pos + key->pos, key->size, slot, false);
+    }
+    return true;
+}
+
+/* Queues the whole transaction behind the held keys that it touches. *is_taken false: it does not
+ * fit there, and nothing is held any more. */
+static bool transaction_hold(struct stream *stream,
+                             const struct transaction_place *place,
+                             bool *is_taken,
+                             struct syn_err *err)
+{
+    struct relay *relay = stream->relay;
+    const struct transaction *transaction = &stream->transaction;
+    size_t table_size = transaction->command_count * sizeof(struct transaction_command);
+    size_t size = table_size + transaction->size;
+    bool fits;
+    *is_taken = false;
+    if (!relay_make_room(relay, place->key_count, size, &fits, err)) {
+        return false;
+    }
+    if (!fits) {
+        return true;
+    }
+    struct held_command *held =
+        held_new(&relay->held, stream, stream->source_db, place->key_count, size);
+    if (held == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for a transaction that waits");
+    }
+    held->part_count = transaction->command_count;
+    memcpy(held->bytes, transaction->commands, table_size);
+    memcpy(held->bytes + table_size, transaction->bytes, transaction->size);
+    for (uint32_t i = 0; i < transaction->command_count; i++) {
+        if (!hold_keys(stream, held, &transaction->commands[i], table_size, err)) {
+            return false;
+        }
+    }
+    held_add_done(&relay->held, held, HELD_WRITE);
+    *is_taken = true;
+    return true;
+}
+
+static bool
+transaction_whole(struct stream *stream, const struct transaction_place *place, struct syn_err *err)
+{
+    if (UNLIKELY(place->is_held)) {
+        bool is_taken;
+        if (!transaction_hold(stream, place, &is_taken, err)) {
+            return false;
+        }
+        if (is_taken) {
+            return true;
+        }
+    }
+    return transaction_run(
+        stream, &stream->transaction, &stream->transaction_cutter, place->slot, err);
 }
 
 bool transaction_end(struct stream *stream, struct syn_err *err)
@@ -273,7 +362,7 @@ bool transaction_end(struct stream *stream, struct syn_err *err)
     }
     bool is_done = true;
     if (place.is_whole && place.count > 1) {
-        is_done = transaction_queue(stream, &place) || stopped(err);
+        is_done = transaction_whole(stream, &place, err);
     } else if (place.is_whole || transaction->command_count == 1) {
         transaction->is_split = true; /* a single command is as atomic as its transaction */
         is_done = transaction_split(stream, err);

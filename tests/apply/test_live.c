@@ -218,11 +218,6 @@ static void test_multi_key(void **state)
     rig_settle(rig);
     rig_expect(rig, 0, "0 SET bar 1\n0 SET bar 3\n0 UNLINK bar\n0 DEL {bar}a {bar}b\n");
     rig_expect(rig, 1, "0 SET foo 2\n0 UNLINK foo\n0 UNLINK foo\n0 MSET {foo}a 1 {foo}b 2\n");
-    rig_command(rig, 0, "RENAME foo bar");
-    char offset[40];
-    snprintf(
-        offset, sizeof(offset), "offset %llu", (unsigned long long)rig->sources[0].stream.offset);
-    FAILS(rig, SYN_CODE_UNSUPPORTED, "RENAME", "12182", "5061", offset, "source0:6379");
     rig_free(rig);
 }
 
