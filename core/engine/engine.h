@@ -45,6 +45,7 @@ struct watch {
     uint32_t session_seen;
     uint32_t applied_seen;
     int feed_state_seen;
+    bool was_diverged;
     enum syn_phase phase_seen;
 };
 

@@ -83,6 +83,13 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
         status->values_degraded += atomic_load_relaxed(&engine->streams[i].values_degraded);
         status->values_skipped += atomic_load_relaxed(&engine->streams[i].values_skipped);
         status->transactions_split += atomic_load_relaxed(&engine->streams[i].transactions_split);
+        status->relayed += atomic_load_relaxed(&engine->streams[i].relayed);
+        status->diverged += atomic_load_relaxed(&engine->streams[i].diverged);
+    }
+    for (uint32_t i = 0; i < engine->decoder_count; i++) {
+        const struct held *held = &engine->decoders[i].relay.held;
+        status->held += atomic_load_relaxed(&held->shown_count);
+        status->held_peak += atomic_load_relaxed(&held->peak_count);
     }
     for (uint32_t i = 0; i < engine->lane_count; i++) {
         status->bytes_sent += atomic_load_relaxed(&engine->lanes[i].bytes_sent);

@@ -170,6 +170,10 @@ struct syn_status {
     uint64_t values_degraded;    /* …without what the destination cannot represent         */
     uint64_t values_skipped;     /* …left out                                              */
     uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
+    uint64_t relayed;   /* commands over several slots, done by moving values between shards */
+    uint64_t diverged;  /* …that did not find at the destination what the source had         */
+    uint64_t held;      /* keys whose operations wait for one now                            */
+    uint64_t held_peak; /* the most at a time; summed over decoders                          */
     uint64_t lag_bytes;
     int64_t lag_ms;        /* the largest of the streams; -1: not known              */
     uint64_t memory_bytes; /* held in chunks, batches and tables                     */

@@ -119,6 +119,10 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "commands", status->commands);
     event_set_number(out, "dropped", status->dropped);
     event_set_number(out, "transactions_split", status->transactions_split);
+    event_set_number(out, "relayed", status->relayed);
+    event_set_number(out, "diverged", status->diverged);
+    event_set_number(out, "held", status->held);
+    event_set_number(out, "held_peak", status->held_peak);
     event_set_number(out, "values_rewritten", status->values_rewritten);
     event_set_number(out, "values_degraded", status->values_degraded);
     event_set_number(out, "values_skipped", status->values_skipped);
@@ -242,5 +246,17 @@ void report_table(const struct phase_times *times,
         text_add(out,
                  "; %llu transactions over several slots were applied without atomicity",
                  (unsigned long long)status->transactions_split);
+    }
+    if (status->relayed > 0) {
+        text_add(out,
+                 "; %llu commands over several slots were relayed, at most %llu keys were held",
+                 (unsigned long long)status->relayed,
+                 (unsigned long long)status->held_peak);
+    }
+    if (status->diverged > 0) {
+        text_add(out,
+                 "; %llu of them did not find at the destination what the source had: run syncline "
+                 "verify",
+                 (unsigned long long)status->diverged);
     }
 }
