@@ -79,6 +79,13 @@ uint8_t *answer_room(struct answers *answers, uint32_t number, uint64_t size);
 /* The reply is complete. */
 void answer_deliver(struct answers *answers, uint32_t number, const struct reply *reply);
 
+/* Whether lanes had better wait a while: the decoder means to keep answers within half of what they
+ * may take, and beyond it some were larger than it thought. */
+static inline bool answers_are_crowded(const struct answers *answers)
+{
+    return atomic_load_relaxed(&answers->bytes) > answers->bytes_max / 2;
+}
+
 /* An owner all of whose answers are there; NULL: none. */
 static inline void *answers_pop(struct answers *answers)
 {

@@ -6,7 +6,7 @@
  * and stop their decoders. The open one does not depend on them: its source has its own chunks and
  * its decoder keeps batches in reserve for an open unit (router.c).
  * - The server stops reading because nobody reads its replies: a receive is always in the air, or
- * follows within LANE_REST_MS.
+ * follows within LANE_REST_MS, or LANE_CROWD_RESTS of them.
  */
 #include "apply/lane.h"
 
@@ -16,8 +16,12 @@
 #include <unistd.h>
 
 #include "apply/lane_error.h"
+#include "apply/router.h"
 
 #define LANE_REST_MS 1
+/* Rests in a row for answers that are crowded. Bounded: the decoder may be waiting for a batch
+ * whose replies would be read here next. */
+#define LANE_CROWD_RESTS 500
 
 static void lane_receive(struct lane *lane);
 static void lane_send(struct lane *lane);
@@ -249,6 +253,29 @@ static bool lane_scan(struct lane *lane, uint32_t size, struct syn_err *err)
     return true;
 }
 
+/* Whether this decoder could go on by what is read here. One that sleeps has taken all answers that
+ * it can, and waits for others, or for batches. */
+static bool lane_is_awaited(const struct lane *lane, const struct lane_port *port)
+{
+    uint32_t awaited = atomic_load_relaxed(port->awaited_lane);
+    return atomic_load_relaxed(&port->decoder->is_asleep) &&
+           (awaited == lane->index || awaited == ROUTER_ANY_LANE);
+}
+
+/* Whether the next replies should wait until the decoder took some of those before. */
+static bool lane_is_crowded(struct lane *lane)
+{
+    for (uint32_t i = 0; lane->ask_count > 0 && i < lane->port_count; i++) {
+        const struct lane_port *port = &lane->ports[i];
+        if (port->answers != NULL && answers_are_crowded(port->answers) &&
+            !lane_is_awaited(lane, port)) {
+            return lane->crowd_count++ < LANE_CROWD_RESTS;
+        }
+    }
+    lane->crowd_count = 0;
+    return false;
+}
+
 static void lane_received(struct io_op *op, int result)
 {
     struct lane *lane = op->owner;
@@ -269,7 +296,8 @@ static void lane_received(struct io_op *op, int result)
     /* A busy server answers in many small pieces, and each would wake this thread and the decoders.
      * With more than one batch still unanswered nobody waits for the next piece, so the replies
      * gather for a while; but for an answer somebody does. */
-    if (lane->head != NULL && lane->head->next != NULL && lane->ask_count == 0) {
+    bool is_busy = lane->head != NULL && lane->head->next != NULL && lane->ask_count == 0;
+    if (is_busy || lane_is_crowded(lane)) {
         io_timeout(lane->applier->loop, &lane->rest_op, LANE_REST_MS);
     } else {
         lane_receive(lane);
@@ -279,7 +307,12 @@ static void lane_received(struct io_op *op, int result)
 static void lane_rested(struct io_op *op, int result)
 {
     struct lane *lane = op->owner;
-    if (!lane->is_failed && result != -ECANCELED) {
+    if (lane->is_failed || result == -ECANCELED) {
+        return;
+    }
+    if (lane_is_crowded(lane)) {
+        io_timeout(lane->applier->loop, &lane->rest_op, LANE_REST_MS);
+    } else {
         lane_receive(lane);
     }
 }

@@ -36,7 +36,8 @@ struct lane_port {
     struct ring to_decoder; /* spsc, applier to decoder: batches with every reply seen */
     struct waker *decoder;
     struct lane *lane;
-    struct answers *answers; /* where its OP_ASK are answered; NULL: it asks nothing */
+    struct answers *answers;              /* where its OP_ASK are answered; NULL: it asks nothing */
+    const _Atomic uint32_t *awaited_lane; /* the router's, with answers */
 };
 
 #define LANE_RECEIVE_BYTES 65536
@@ -59,7 +60,8 @@ struct lane {
     uint32_t port_next;          /* where the round over the ports goes on             */
     uint32_t db;                 /* selected on the connection after what was queued   */
     bool is_failed;
-    uint32_t ask_count; /* OP_ASK queued and not answered */
+    uint32_t ask_count;   /* OP_ASK queued and not answered               */
+    uint32_t crowd_count; /* rests since answers were found crowded       */
     struct reply_scanner scanner;
     struct io_op send_op;
     struct io_op receive_op;

@@ -240,6 +240,7 @@ bool relay_init(struct relay *relay,
     }
     for (uint32_t i = 0; i < router->route->lane_count; i++) {
         ports[i]->answers = &relay->answers;
+        ports[i]->awaited_lane = &router->awaited_lane;
     }
     return key_list_init(&relay->keys, err) &&
            resp_cutter_init(&relay->cutter, RELAY_ARGS_MAX, UINT32_MAX, err) &&

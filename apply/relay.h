@@ -70,6 +70,7 @@ struct relay_charge {
     uint64_t used_ms;    /* monotonic                                    */
     uint32_t calm_count; /* small answers since the last large one       */
     bool is_rough;       /* a large one is remembered                    */
+    bool is_wanted;      /* more was to be asked than it allows          */
 };
 
 struct relay_options {

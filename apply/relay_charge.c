@@ -4,8 +4,10 @@
  * What is asked cannot be taken back: a popped element is gone from where it was, an operand may
  * have changed. So each question is charged with what its answer may need beyond its record, and
  * all charges together stay within half of what lanes may really take. Like a congestion window,
- * the charge begins with all of that, sinks with every small answer and rises with a large one;
- * kinds of commands do not speak for each other, and none for what comes after a pause.
+ * the charge begins with all of that, sinks with every small answer, as long as more questions are
+ * wanted than it allows, and rises with a large one; kinds of commands do not speak for each other,
+ * and none for what comes after a pause. When all of a sudden answers are large, lanes read on only
+ * as the decoder takes them, for a while (lane.c).
  */
 #include "apply/relay_private.h"
 
@@ -46,7 +48,9 @@ static void charge_learn(struct relay *relay, enum relay_kind kind, const struct
     } else if (charge->calm_count > CHARGE_MEMORY) {
         charge->is_rough = false;
     }
-    charge->bytes -= charge->bytes >> (charge->is_rough ? CHARGE_SINK_SLOW : CHARGE_SINK);
+    if (charge->is_wanted) {
+        charge->bytes -= charge->bytes >> (charge->is_rough ? CHARGE_SINK_SLOW : CHARGE_SINK);
+    }
     charge->bytes = charge->bytes > size ? charge->bytes : size;
     charge->bytes = charge->bytes > least ? charge->bytes : least;
 }
@@ -63,7 +67,9 @@ bool relay_may_ask(struct relay *relay, enum relay_kind kind, uint32_t count, bo
         return true;
     }
     uint64_t taken = relay->charged + atomic_load_relaxed(&answers->bytes);
-    return taken + count * charge_of(relay, kind) <= budget;
+    bool may_ask = taken + count * charge_of(relay, kind) <= budget;
+    relay->charges[kind].is_wanted = relay->charges[kind].is_wanted || !may_ask;
+    return may_ask;
 }
 
 void relay_charge_answers(struct relay *relay, const struct held_command *held)
@@ -73,6 +79,9 @@ void relay_charge_answers(struct relay *relay, const struct held_command *held)
         answer->charge = bytes;
         relay->charged += bytes;
         relay->ask_count++;
+    }
+    if (relay->charged < charge_budget(relay) / 8) {
+        relay->charges[held->kind].is_wanted = false;
     }
 }
 

@@ -107,7 +107,12 @@ static struct batch *writer_open(struct router *router, struct lane_writer *writ
         return writer->batch;
     }
     while (!writer_may_open(router, writer)) {
-        if (!router_collect(router) && !router_wait(router, NULL)) {
+        /* Any batch may be what is missing, but one of its own always helps. */
+        atomic_store_relaxed(&router->awaited_lane,
+                             writer->seq_count > 0 ? writer->port->lane->index : ROUTER_ANY_LANE);
+        bool is_good = router_collect(router) || router_wait(router, NULL);
+        atomic_store_relaxed(&router->awaited_lane, ROUTER_ANY_LANE);
+        if (!is_good) {
             return NULL;
         }
     }
@@ -397,6 +402,7 @@ bool router_init(struct router *router,
     router->batch_bytes = options->batch_bytes - SELECT_SIZE_MAX;
     router->seq_next = 1;
     router->frontier = 1;
+    atomic_store_relaxed(&router->awaited_lane, ROUTER_ANY_LANE);
     ASSERT(options->batch_count >= 2 * route->lane_count + ROUTER_RESERVE);
     if (!batch_pool_init(
             &router->pool, options->batch_count, options->batch_bytes, options->batch_ops, err)) {

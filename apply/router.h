@@ -82,7 +82,10 @@ struct router {
     uint64_t wait_ns;          /* time spent waiting for batches    */
     /* W: decoder, relaxed. R: any: shown in status. */
     _Atomic bool is_waiting;
+    /* W: decoder, relaxed. R: appliers: the lane whose batch would end its wait, or ANY. */
+    _Atomic uint32_t awaited_lane;
 };
+#define ROUTER_ANY_LANE UINT32_MAX
 
 struct router_options {
     uint32_t batch_count;

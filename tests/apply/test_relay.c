@@ -457,16 +457,25 @@ static void test_chain(void **state)
     rig_free(rig);
 }
 
+/* Until many questions may be on their way: before, large answers must be reckoned with. */
+#define WARM_UP 1200
+static void warm_up(struct rig *rig, const char *words)
+{
+    for (int i = 0; i < WARM_UP / 60; i++) {
+        for (int n = 0; n < 60; n++) {
+            rig_command(rig, 0, words);
+        }
+        rig_settle(rig);
+    }
+}
+
 /* Many relays into one target, the commonest kind: all ask at once, in order, and only what they
  * write takes turns. A plain command in between keeps its place. */
 static void test_one_target(void **state)
 {
     (void)state;
     struct rig *rig = relay_rig();
-    for (int i = 0; i < 100; i++) { /* before, large answers must be reckoned with */
-        rig_command(rig, 0, "RPOPLPUSH f g");
-        rig_settle(rig);
-    }
+    warm_up(rig, "RPOPLPUSH f g");
     rig_forget(rig, 0);
     rig_forget(rig, 1);
     hold_all(rig);
@@ -475,7 +484,7 @@ static void test_one_target(void **state)
         rig_command(rig, 0, "RPOPLPUSH b c");
         rig_command(rig, 0, "LREM c 1 x");
     }
-    until(rig, 106, 100, 0);
+    until(rig, WARM_UP + 6, WARM_UP, 0);
     rig_expect(rig, 0, "0 LPOP b\n0 RPOP b\n0 LPOP b\n0 RPOP b\n0 LPOP b\n0 RPOP b\n");
     assert_int_equal(rig->sources[0].stream.relay->held.key_count, 1);
     rig_allow(rig, 0, UINT64_MAX);
@@ -682,6 +691,37 @@ static void test_large_answer(void **state)
     rig_free(rig);
 }
 
+/* Small answers for a long time, so that many are asked for at once; then all are large, four times
+ * what lanes may take. They are read as the decoder takes them. */
+static void test_sudden_large_answers(void **state)
+{
+    (void)state;
+    struct rig *rig = relay_rig_with((struct rig_options){
+        .relay = {.command_count = 200, .answer_count = 200, .answer_bytes = 200000}});
+    warm_up(rig, "COPY b c REPLACE");
+    uint64_t commands = rig_peer_value(rig, 0, &rig->peers[0].command_count);
+    hold_all(rig);
+    atomic_store_release(&given.size, 20000);
+    for (int i = 0; i < 40; i++) {
+        rig_command(rig, 0, "COPY b c REPLACE");
+    }
+    until(rig, commands + 80, rig_peer_value(rig, 1, &rig->peers[1].command_count), 0);
+    rig_allow(rig, 0, UINT64_MAX);
+    rig_allow(rig, 1, UINT64_MAX);
+    uint64_t begin = clock_monotonic_ms();
+    while (!answers_are_crowded(&rig->decoders[0].relay.answers)) {
+        assert_false(rig_is_late(begin));
+        rig_pause();
+    }
+    for (int i = 0; i < 20; i++) {
+        rig_pause();
+    }
+    rig_settle(rig);
+    assert_int_equal(relayed(rig), WARM_UP + 40);
+    assert_int_equal(atomic_load_relaxed(&rig->decoders[0].relay.answers.bytes), 0);
+    rig_free(rig);
+}
+
 /* More operands than answers that can be kept. */
 static void test_many_operands(void **state)
 {
@@ -767,16 +807,27 @@ static void test_tags(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moves),         cmocka_unit_test(test_rename),
-        cmocka_unit_test(test_old_expiry),    cmocka_unit_test(test_store),
-        cmocka_unit_test(test_absent),        cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_answer_orders),
-        cmocka_unit_test(test_chain),         cmocka_unit_test(test_one_target),
-        cmocka_unit_test(test_offset),        cmocka_unit_test(test_transactions),
-        cmocka_unit_test(test_barrier),       cmocka_unit_test(test_new_session),
-        cmocka_unit_test(test_room),          cmocka_unit_test(test_large_answer),
-        cmocka_unit_test(test_many_operands), cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_drain),         cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_rename),
+        cmocka_unit_test(test_old_expiry),
+        cmocka_unit_test(test_store),
+        cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_answer_orders),
+        cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_one_target),
+        cmocka_unit_test(test_offset),
+        cmocka_unit_test(test_transactions),
+        cmocka_unit_test(test_barrier),
+        cmocka_unit_test(test_new_session),
+        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_large_answer),
+        cmocka_unit_test(test_sudden_large_answers),
+        cmocka_unit_test(test_many_operands),
+        cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_tags),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,13 @@ static void test_large_values(void **state)
             source.client, NULL, "SUNIONSTORE sum:%d big:%d big:%d", i % 3, i % 8, (i + 1) % 8);
         test_client_send(source.client, NULL, "COPY big:%d copy:%d REPLACE", i % 8, i % 5);
     }
+    static char element[20000];
+    memset(element, 'e', sizeof(element));
+    for (int i = 0; i < 3000; i++) {
+        size_t size = i % 20 == 0 ? sizeof(element) : (size_t)i % 50;
+        test_client_send(source.client, NULL, "LPUSH queue:%d %b", i % 7, element, size);
+        test_client_send(source.client, NULL, "RPOPLPUSH queue:%d done:%d", i % 7, i % 5);
+    }
     test_client_flush(source.client);
     live_wait_level(&cli, &source);
     assert_in_range(live_total(&cli, "memory_bytes"), 1, 8 << 20);
