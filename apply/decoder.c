@@ -2,7 +2,8 @@
  * The decoder's loop. It never spins: with nothing to take it flushes, and sleeps until a feed, a
  * returning batch or the control thread wakes it.
  */
-#include "apply/stream_private.h"
+#include "apply/recovery.h"
+#include "apply/snapshot_mend.h"
 
 #include <string.h>
 
@@ -12,6 +13,18 @@
 /* A wait that no wake-up ends: another decoder's stream gives its right to hold much back. */
 #define HOLD_RETRY_MS 2
 #define IDLE_WAIT_MS 1000
+
+/* Positions of lanes that had nothing to do; see position.h. */
+static bool decoder_mark(struct decoder *decoder, uint64_t now_ns)
+{
+    struct router *router = &decoder->router;
+    if (router->positions == NULL || router->unit_owner != NULL ||
+        now_ns - decoder->marked_ns < (uint64_t)POSITION_INTERVAL_MS * 1000000) {
+        return true;
+    }
+    decoder->marked_ns = now_ns;
+    return router_mark_all(router);
+}
 
 static bool decoder_turn(struct decoder *decoder, bool *did, struct syn_err *err)
 {
@@ -60,6 +73,19 @@ static void decoder_drop_items(struct decoder *decoder)
     }
 }
 
+/* Keys that relays left to be read at the source. */
+static bool decoder_repair(struct decoder *decoder, struct syn_err *err)
+{
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        struct stream *stream = decoder->streams[i];
+        if (stream->state == STREAM_LIVE && stream->recovery != NULL &&
+            !recovery_step(stream, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The end of a drain: all that was received is written; an unfinished item is dropped. */
 static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
 {
@@ -68,10 +94,16 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
             return false;
         }
     }
-    if (!relay_drain(&decoder->relay, err)) {
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        if (!snapshot_settle(decoder->streams[i], err)) {
+            return false;
+        }
+    }
+    if (!relay_drain(&decoder->relay, err) || !decoder_repair(decoder, err)) {
         return false;
     }
-    if (!router_drain(&decoder->router)) {
+    struct router *router = &decoder->router;
+    if ((router->positions != NULL && !router_mark_all(router)) || !router_drain(router)) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
     decoder_settle(decoder);
@@ -86,6 +118,25 @@ static bool decoder_has_blocked(const struct decoder *decoder)
         }
     }
     return false;
+}
+
+/* How long to sleep, at most, when nobody wakes us. */
+static int decoder_wait_ms(const struct decoder *decoder)
+{
+    const struct router *router = &decoder->router;
+    bool is_behind = router->positions != NULL && router_is_behind(router);
+    int wait_ms = decoder_has_blocked(decoder) ? HOLD_RETRY_MS
+                  : is_behind                  ? POSITION_INTERVAL_MS
+                                               : IDLE_WAIT_MS;
+    uint64_t now_ns = clock_monotonic_ns();
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        const struct stream *stream = decoder->streams[i];
+        if (stream->is_throttled && !atomic_load_relaxed(&decoder->task->paused)) {
+            wait_ms = throttle_wait_ms(
+                &decoder->router.meter, stream_throttle_phase(stream->state), now_ns, wait_ms);
+        }
+    }
+    return wait_ms;
 }
 
 /* Sleeps, unless there is something to do after all. */
@@ -105,7 +156,7 @@ static bool decoder_sleep(struct decoder *decoder, struct syn_err *err)
         waker_done(&decoder->waker);
         return true;
     }
-    waker_wait(&decoder->waker, decoder_has_blocked(decoder) ? HOLD_RETRY_MS : IDLE_WAIT_MS);
+    waker_wait(&decoder->waker, decoder_wait_ms(decoder));
     return true;
 }
 
@@ -123,6 +174,9 @@ static bool decoder_run(struct decoder *decoder, struct syn_err *err)
         }
         decoder_settle(decoder);
         uint64_t now_ns = clock_monotonic_ns();
+        if (!decoder_mark(decoder, now_ns)) {
+            return ERR(err, SYN_CODE_STOPPED, "stopped");
+        }
         if (!did || now_ns - flushed_ns >= FLUSH_INTERVAL_NS) {
             router_flush(&decoder->router);
             flushed_ns = now_ns;

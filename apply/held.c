@@ -41,14 +41,6 @@ static void count_keys(struct held *held, uint64_t count)
     }
 }
 
-static void tell_mark(const struct held *held,
-                      const struct held_link *link,
-                      void (*mark)(struct router *, uint32_t, uint16_t, const struct slice *))
-{
-    struct slice key = {link_key(link), link->size};
-    mark(held->router, route_lane(held->router->route, link->slot), link->slot, &key);
-}
-
 /* ---- commands ---- */
 
 static size_t block_size(uint32_t link_count, size_t size)
@@ -95,6 +87,8 @@ struct held_command *held_new(
     command->write_wait = 0;
     command->link_count = 0;
     command->part_count = 0;
+    command->asked_count = 0;
+    command->is_left_out = false;
     command->links = block == 0 ? command->links_inline : (struct held_link *)(void *)bytes;
     command->bytes =
         block == 0 ? command->bytes_inline : bytes + link_count * sizeof(struct held_link);
@@ -149,7 +143,7 @@ void held_add_key(struct held *held,
     link->last = link;
     *at = link;
     count_keys(held, held->key_count + 1);
-    tell_mark(held, link, held_announce);
+    held_announce(held, link);
 }
 
 /* ---- turns ---- */
@@ -189,7 +183,12 @@ static void go_on(struct held *held, struct held_command *command)
 
 void held_add_done(struct held *held, struct held_command *command, enum held_phase phase)
 {
+    ASSERT(command->link_count > 0);
     command->phase = (uint8_t)phase;
+    uint32_t lane = route_lane(held->router->route, command->links[0].slot);
+    for (uint32_t i = 0; i < command->part_count || i == 0; i++) {
+        router_left_out(held->router, lane, command->stream->index);
+    }
     go_on(held, command);
 }
 
@@ -217,7 +216,7 @@ static void link_turn(struct held *held, struct held_link *link)
     }
 }
 
-static void link_release(struct held *held, struct held_link *link)
+static bool link_release(struct held *held, struct held_link *link)
 {
     ASSERT(link->is_queued);
     link->is_queued = false;
@@ -230,35 +229,47 @@ static void link_release(struct held *held, struct held_link *link)
     if (next == NULL) {
         *at = link->chain;
         count_keys(held, held->key_count - 1);
-        tell_mark(held, link, held_withdraw);
-        return;
+        return held_withdraw(held, link);
     }
     next->chain = link->chain;
     next->last = link->last;
     *at = next;
+    held_pass_name(held, link, next);
     link_turn(held, next);
+    return true;
 }
 
-void held_asked(struct held *held, struct held_command *command)
+bool held_asked(struct held *held, struct held_command *command)
 {
     ASSERT(command->ask_wait == 0);
     command->phase = HELD_ANSWER;
+    bool is_done = true;
     for (uint32_t i = 0; i < command->link_count; i++) {
         struct held_link *link = &command->links[i];
         if (link->is_asked && link->is_queued) {
-            link_release(held, link);
+            is_done = link_release(held, link) && is_done;
         }
     }
+    return is_done;
 }
 
-void held_free(struct held *held, struct held_command *command)
+void held_leave_out(struct held *held, struct held_command *command)
+{
+    ASSERT(command->phase == HELD_ASK);
+    command->is_left_out = true;
+    command->phase = HELD_WRITE;
+    go_on(held, command);
+}
+
+bool held_free(struct held *held, struct held_command *command)
 {
     struct stream *stream = command->stream;
     ASSERT(command->write_wait == 0);
     ASSERT(command->answers == NULL);
+    bool is_done = true;
     for (uint32_t i = 0; i < command->link_count; i++) {
         if (command->links[i].is_queued) {
-            link_release(held, &command->links[i]);
+            is_done = link_release(held, &command->links[i]) && is_done;
         }
     }
     if (command->older != NULL) {
@@ -279,6 +290,7 @@ void held_free(struct held *held, struct held_command *command)
     command->next = held->free;
     held->free = command;
     held->free_count++;
+    return is_done;
 }
 
 /* ---- life ---- */
@@ -298,8 +310,20 @@ bool held_init(struct held *held,
     }
     held->commands = mem_calloc(MEM_APPLY, command_count * sizeof(struct held_command));
     held->buckets = mem_calloc(MEM_APPLY, buckets * sizeof(struct held_link *));
-    if (held->commands == NULL || held->buckets == NULL) {
+    uint32_t lane_count = router->route->lane_count;
+    held->lanes = mem_calloc(MEM_APPLY, lane_count * sizeof(struct held_lane));
+    uint8_t *gone = mem_alloc(MEM_APPLY, (size_t)lane_count * HELD_GONE_BYTES);
+    if (held->lanes != NULL) {
+        held->lanes[0].gone = gone;
+    }
+    if (held->commands == NULL || held->buckets == NULL || held->lanes == NULL || gone == NULL) {
+        if (held->lanes == NULL) {
+            mem_free(MEM_APPLY, gone);
+        }
         return ERR(err, SYN_CODE_MEMORY, "out of memory for %u held commands", command_count);
+    }
+    for (uint32_t lane = 0; lane < lane_count; lane++) {
+        held->lanes[lane].gone = gone + (size_t)lane * HELD_GONE_BYTES;
     }
     held->bucket_mask = buckets - 1;
     held->command_count = command_count;
@@ -318,5 +342,7 @@ void held_deinit(struct held *held)
     }
     mem_free(MEM_APPLY, held->commands);
     mem_free(MEM_APPLY, held->buckets);
+    mem_free(MEM_APPLY, held->lanes != NULL ? held->lanes[0].gone : NULL);
+    mem_free(MEM_APPLY, held->lanes);
     memset(held, 0, sizeof(*held));
 }

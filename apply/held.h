@@ -19,7 +19,8 @@
  * 1. The queues of one command's keys hold it in the same order relative to any other command, as
  *    it enters all of them at once; so the oldest command has its turn everywhere, and there is
  *    always one that may ask or be written, or has answers to come.
- * 2. A key is announced (held_mark.h) when its queue begins and withdrawn when it is empty.
+ * 2. A key whose queue is not empty is named at the destination (held_mark.h) before any position
+ *    that passes its commands.
  * 3. The commands of one stream are listed in its order from `held_first` on: what the stream may
  *    call applied ends before the first.
  *
@@ -29,7 +30,7 @@
  * Threads:   one, the decoder's; the counters are read by any.
  * Ownership: a command is copied; what it copied lives until held_free.
  * Limits:    `command_count` commands, and bytes_max for the copies of those that do not fit in
- *            their records (HELD_LINKS keys, HELD_INLINE bytes).
+ *            their records (HELD_LINKS keys, HELD_INLINE bytes). HELD_GONE_BYTES per lane.
  */
 #ifndef APPLY_HELD_H
 #define APPLY_HELD_H
@@ -41,12 +42,16 @@ struct router;
 
 #define HELD_LINKS 3
 #define HELD_INLINE 136
+/* Names per lane that are to be removed from the dirty set, together. */
+#define HELD_GONE_BYTES 2048
 
 /* One key of one command. */
 struct held_link {
-    struct held_link *chain;  /* of a front: the next key in its bucket      */
-    struct held_link *behind; /* the command behind this one for the key     */
-    struct held_link *last;   /* of a front: the end of its queue            */
+    struct held_link *chain;     /* of a front: the next key in its bucket      */
+    struct held_link *behind;    /* the command behind this one for the key     */
+    struct held_link *last;      /* of a front: the end of its queue            */
+    struct held_link *name_prev; /* of a front without a name: its lane's list  */
+    struct held_link *name_next;
     struct held_command *command;
     uint64_t hash;
     size_t pos; /* of the key in the command's bytes */
@@ -54,6 +59,16 @@ struct held_link {
     uint16_t slot;
     bool is_asked;  /* the command asks for it, else it is written     */
     bool is_queued; /* false: released                                 */
+    bool is_named;  /* of a front: the dirty set has the key           */
+};
+
+/* What the lane's next position has to do with names: held_mark.h. */
+struct held_lane {
+    struct held_link *unnamed; /* fronts that the dirty set does not have */
+    uint32_t unnamed_count;
+    uint32_t gone_count; /* names that it has, of keys that are not held any more … */
+    uint32_t gone_size;
+    uint8_t *gone; /* … as RESP bulks, HELD_GONE_BYTES at most */
 };
 
 enum held_phase {
@@ -76,8 +91,10 @@ struct held_command {
     uint32_t ask_wait;   /* keys at which others have their turn: that it asks for, */
     uint32_t write_wait; /* and that it writes to                                   */
     uint32_t link_count;
-    uint32_t part_count; /* of a transaction: its commands, whose table comes first in `bytes`;
-                            0: it is one command                 */
+    uint32_t part_count;  /* of a transaction: its commands, whose table comes first in `bytes`;
+                             0: it is one command                 */
+    uint32_t asked_count; /* keys that the destination told of: their positions end `bytes` */
+    bool is_left_out;     /* a key of it became dirty (recovery.h) before it could be done  */
     struct held_link *links;
     uint8_t *bytes;
     size_t size;
@@ -99,6 +116,8 @@ struct held_list {
 struct held {
     uint64_t key_count; /* held keys: 0 is what everybody looks at first */
     struct router *router;
+    struct held_lane *lanes;
+    uint32_t gone_lanes; /* of these, those with names to be removed */
     struct held_link **buckets;
     uint32_t bucket_mask;
     struct held_command *commands;
@@ -150,9 +169,12 @@ void held_answered(struct held *held, struct held_command *command);
 /* Takes the first of a list off it. */
 void held_pop(struct held_list *list);
 
-/* What it asked for is no longer held by it. */
-void held_asked(struct held *held, struct held_command *command);
-/* It is written: gives up all its keys and its place in the stream. Its answers are given back. */
-void held_free(struct held *held, struct held_command *command);
+/* What it asked for is no longer held by it. False: stopped. */
+MUST_CHECK bool held_asked(struct held *held, struct held_command *command);
+/* It has its turn at what it asks for, but will ask for nothing. */
+void held_leave_out(struct held *held, struct held_command *command);
+/* It is written: gives up all its keys and its place in the stream. Its answers are given back.
+ * False: stopped. */
+MUST_CHECK bool held_free(struct held *held, struct held_command *command);
 
 #endif

@@ -21,6 +21,7 @@
  *   where a command waits for room before it wrote anything. What both would use of the stream
  *   (place, key list) is exchanged meanwhile.
  */
+#include "apply/recovery.h"
 #include "apply/relay_private.h"
 
 #include <string.h>
@@ -39,8 +40,10 @@ static void cut_held(struct relay *relay,
     enum resp_status status =
         resp_cut(&relay->cutter, held->bytes, held->size, &wanted, command, &ignored);
     ASSERT(status == RESP_READY); /* it was cut before, or is ours */
-    *info = command_find(held->bytes + command->argv[0].pos, command->argv[0].size);
+    *info = live_find(held->stream, held->bytes, command);
     ASSERT(*info != NULL);
+    size_t positions_size = held->asked_count * sizeof(uint32_t);
+    live_keys_from(held->stream, held->bytes + held->size - positions_size, held->asked_count);
 }
 
 static bool run_parts(struct relay *relay, struct held_command *held, struct syn_err *err)
@@ -79,20 +82,60 @@ static bool run_relay(struct relay *relay, struct held_command *held, struct syn
                                    : relay_flow_write(&call, held, err);
 }
 
+static struct slice held_key(const struct held_command *held, uint32_t i)
+{
+    return (struct slice){held->bytes + held->links[i].pos, held->links[i].size};
+}
+
+/* A key of it may have become dirty while it waited. Then the destination has not what it would act
+ * on, and all of its keys are read at the source. */
+static bool leave_out(struct held_command *held, struct syn_err *err)
+{
+    struct stream *stream = held->stream;
+    if (LIKELY(stream->recovery == NULL) || held->is_left_out) {
+        return true;
+    }
+    for (uint32_t i = 0; i < held->link_count; i++) {
+        struct slice key = held_key(held, i);
+        bool is_queued = held->links[i].is_queued;
+        if (is_queued && recovery_is_dirty(stream, held->source_db, &key)) {
+            held->is_left_out = true;
+        }
+    }
+    if (!held->is_left_out) {
+        return true;
+    }
+    counter_add(&stream->left_out, 1);
+    for (uint32_t i = 0; i < held->link_count; i++) {
+        struct slice key = held_key(held, i);
+        if (held->links[i].is_queued && !recovery_is_dirty(stream, held->source_db, &key) &&
+            !recovery_dirty(stream, held->source_db, &key, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Does that as if the stream were at the command's place. */
 static bool run(struct relay *relay, struct held_command *held, struct syn_err *err)
 {
     struct stream *stream = held->stream;
     uint64_t offset = stream->offset;
     struct key_list keys = stream->keys;
+    const uint8_t *asked_keys = stream->asked_keys;
+    uint32_t asked_key_count = stream->asked_key_count;
     stream->keys = relay->keys;
     stream->offset = held->offset;
-    bool is_done = held->kind != RELAY_NONE ? run_relay(relay, held, err)
-                   : held->part_count > 0   ? run_parts(relay, held, err)
-                                            : run_command(relay, held, err);
+    bool is_done = leave_out(held, err);
+    if (is_done && !held->is_left_out) {
+        is_done = held->kind != RELAY_NONE ? run_relay(relay, held, err)
+                  : held->part_count > 0   ? run_parts(relay, held, err)
+                                           : run_command(relay, held, err);
+    }
     stream->offset = offset;
     relay->keys = stream->keys;
     stream->keys = keys;
+    live_keys_from(stream, asked_keys, asked_key_count);
     return is_done;
 }
 
@@ -106,11 +149,11 @@ static void give_answers(struct relay *relay, struct held_command *held)
     held->answers_last = NULL;
 }
 
-void relay_asked(struct relay *relay, struct held_command *held)
+bool relay_asked(struct relay *relay, struct held_command *held)
 {
     relay_charge_answers(relay, held);
     counter_add(&held->stream->relayed, 1);
-    held_asked(&relay->held, held);
+    return held_asked(&relay->held, held);
 }
 
 /* ---- progress ---- */
@@ -127,7 +170,11 @@ static bool progress_asking(
         if (!run(relay, held, err)) {
             return false;
         }
-        relay_asked(relay, held);
+        if (UNLIKELY(held->is_left_out)) {
+            held_leave_out(&relay->held, held);
+        } else if (!relay_asked(relay, held)) {
+            return stopped(err);
+        }
     }
     return true;
 }
@@ -142,7 +189,9 @@ static bool progress_ready(struct relay *relay, bool *did, struct syn_err *err)
             return false;
         }
         give_answers(relay, held);
-        held_free(&relay->held, held);
+        if (!held_free(&relay->held, held)) {
+            return stopped(err);
+        }
     }
     return true;
 }
@@ -213,7 +262,7 @@ bool relay_make_room(
 
 /* ---- life ---- */
 
-uint64_t relay_options_bytes(const struct relay_options *options)
+uint64_t relay_options_bytes(const struct relay_options *options, uint32_t lane_count)
 {
     if (options->command_count == 0) {
         return 0;
@@ -222,7 +271,7 @@ uint64_t relay_options_bytes(const struct relay_options *options)
     uint64_t command = sizeof(struct held_command) + 6 * sizeof(void *);
     return options->command_count * command +
            (uint64_t)options->answer_count * sizeof(struct answer) + options->command_bytes +
-           options->answer_bytes;
+           options->answer_bytes + lane_count * (HELD_GONE_BYTES + sizeof(struct held_lane));
 }
 
 bool relay_init(struct relay *relay,
@@ -238,6 +287,7 @@ bool relay_init(struct relay *relay,
     if (options->command_count == 0) {
         return true;
     }
+    router->held = &relay->held;
     for (uint32_t i = 0; i < router->route->lane_count; i++) {
         ports[i]->answers = &relay->answers;
         ports[i]->awaited_lane = &router->awaited_lane;

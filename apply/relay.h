@@ -32,11 +32,12 @@
  * Threads:   a relay belongs to its decoder; answers come from the appliers (answer.h).
  * Limits:    relay_options; all is taken at the start, but for copies and answers that are larger
  *            than a record. What is full makes the decoder wait for answers before it takes more.
- *            A command that can never fit waits until nothing is held and runs directly; a relay
+ *            A command that can never fit waits until nothing is held and runs directly; of a relay
  *            with more operands than half of answer_count, or with a value of more than half of
- *            answer_bytes, needs a refetch. So does one whose answer finds no room because others
- *            were much larger than those of late (relay_charge.c makes that unlikely).
- * Errors:    SYN_CODE_STOPPED; else what relay_needs_refetch (held_mark.h) says.
+ *            answer_bytes, the keys are read at the source (recovery.h). So they are when an answer
+ *            finds no room because others were much larger than those of late (relay_charge.c makes
+ *            that unlikely), and of commands that cannot be relayed, like scripts.
+ * Errors:    SYN_CODE_STOPPED; else those of recovery_dirty.
  */
 #ifndef APPLY_RELAY_H
 #define APPLY_RELAY_H
@@ -82,7 +83,7 @@ struct relay_options {
     bool has_unlink;        /* and UNLINK: 4.0                                             */
 };
 /* What they take, all together. */
-uint64_t relay_options_bytes(const struct relay_options *options);
+uint64_t relay_options_bytes(const struct relay_options *options, uint32_t lane_count);
 
 struct relay {
     struct relay_options options;

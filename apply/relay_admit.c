@@ -73,18 +73,28 @@ static bool queue(const struct relay_call *call, bool *is_taken, struct syn_err 
 {
     struct relay *relay = call->stream->relay;
     const struct resp_command *command = call->command;
+    /* A script must be known before others call it that do not wait. */
+    if (call->info->class == COMMAND_EVAL &&
+        !live_script_load(call->stream, call->bytes, command, err)) {
+        return false;
+    }
+    bool is_asked = call->info->spec_count == COMMAND_KEYS_ASKED;
+    size_t positions_size = is_asked ? call->keys->count * sizeof(uint32_t) : 0;
+    size_t size = command->size + positions_size;
     bool fits;
-    if (!relay_make_room(relay, call->keys->count, command->size, &fits, err)) {
+    if (!relay_make_room(relay, call->keys->count, size, &fits, err)) {
         return false;
     }
     if (!fits || !relay_holds(relay, call->bytes, command, call->keys)) {
         return true;
     }
-    struct held_command *held = new_held(call, call->keys->count, command->size, err);
+    struct held_command *held = new_held(call, call->keys->count, size, err);
     if (held == NULL) {
         return false;
     }
     memcpy(held->bytes, call->bytes, command->size);
+    memcpy(held->bytes + command->size, call->keys->positions, positions_size);
+    held->asked_count = is_asked ? call->keys->count : 0;
     for (uint32_t i = 0; i < call->keys->count; i++) {
         add_key(call, held, call->keys->positions[i], false);
     }
@@ -112,7 +122,7 @@ bool relay_admit(struct stream *stream,
     default:
         break;
     }
-    if (!command_keys(info, bytes, command, &stream->keys, err)) {
+    if (!live_keys(stream, info, bytes, command, err)) {
         char where[200];
         err_context(err, "%s", live_where(stream, bytes, command, where));
         return false;
@@ -205,15 +215,14 @@ bool relay_forward_args(struct stream *stream,
 
 /* ---- relays ---- */
 
-static bool
-need(const struct relay_call *call, const char *reason, enum syn_code code, struct syn_err *err)
+static bool need(const struct relay_call *call, const char *reason, struct syn_err *err)
 {
     struct relay_need need = {.bytes = call->bytes,
                               .command = call->command,
+                              .source_db = call->source_db,
                               .keys = call->keys->positions,
                               .key_count = call->keys->count,
-                              .reason = reason,
-                              .code = code};
+                              .reason = reason};
     return relay_needs_refetch(call->stream, &need, err);
 }
 
@@ -238,13 +247,21 @@ static void add_keys(const struct relay_call *call, struct held_command *held, b
     }
 }
 
+/* Nothing is written for it, but whoever continues after this run may count it. */
+static void count_without(const struct relay_call *call)
+{
+    uint16_t slot = relay_slot(call, call->keys->positions[0]);
+    struct stream *stream = call->stream;
+    router_left_out(stream->router, route_lane(stream->task->route, slot), stream->index);
+}
+
 static bool need_room(const struct relay_call *call, struct syn_err *err)
 {
+    count_without(call);
     return relay_drain(call->stream->relay, err) &&
            need(call,
                 "has more, or longer, operands on other shards of the destination than --memory "
-                "allows; raise --memory",
-                SYN_CODE_MEMORY,
+                "allows",
                 err);
 }
 
@@ -276,8 +293,7 @@ static bool begin(const struct relay_call *call, struct syn_err *err)
         if (!relay_flow_ask(call, held, err)) {
             return false;
         }
-        relay_asked(relay, held);
-        return true;
+        return relay_asked(relay, held) || stopped(err);
     }
     add_keys(call, held, true);
     held_add_done(&relay->held, held, HELD_ASK);
@@ -300,17 +316,16 @@ bool relay_apply(struct stream *stream,
     relay_call_plan(&call);
     switch (call.kind) {
     case RELAY_NONE:
+        count_without(&call);
         return need(&call,
                     info->class == COMMAND_EVAL
                         ? "is a script whose keys do not share one slot of the cluster at the "
-                          "destination; let the source propagate effects (lua-replicate-commands "
-                          "yes), or use a standalone destination"
-                        : "has keys in different slots of the cluster at the destination, and what "
-                          "it reads cannot be told from its arguments; use keys with a common "
-                          "{hash tag}, or a standalone destination",
-                    SYN_CODE_UNSUPPORTED,
+                          "destination"
+                        : "is not taken by the cluster at the destination, and what it does, or "
+                          "reads, cannot be told from its arguments",
                     err);
     case RELAY_DROP:
+        count_without(&call);
         counter_add(&stream->dropped, 1);
         return true;
     case RELAY_MEMBER:

@@ -135,10 +135,11 @@ bool relay_flow_ask(const struct relay_call *call, struct held_command *held, st
 
 /* ---- what is missing ---- */
 
-static void diverged(const struct relay_call *call, uint32_t arg)
+/* RPOPLPUSH, RENAME and their like: both keys are other than at the source, perhaps. */
+static bool diverged(const struct relay_call *call, struct syn_err *err)
 {
-    struct slice key = call_arg(call, arg);
-    relay_diverged(call->stream, relay_slot(call, arg), &key);
+    const struct slice keys[] = {call_arg(call, 1), call_arg(call, 2)};
+    return relay_diverged(call->stream, call->source_db, keys, 2, err);
 }
 
 static bool too_large(const struct relay_call *call, uint64_t size, struct syn_err *err)
@@ -148,15 +149,15 @@ static bool too_large(const struct relay_call *call, uint64_t size, struct syn_e
         reason,
         sizeof(reason),
         "needs a value of %llu bytes from another shard of the destination, and --memory leaves "
-        "%llu for those on their way; raise --memory",
+        "%llu for those on their way",
         (unsigned long long)size,
         (unsigned long long)(call->stream->relay->answers.bytes_max / 2));
     struct relay_need need = {.bytes = call->bytes,
                               .command = call->command,
+                              .source_db = call->source_db,
                               .keys = &call->target,
                               .key_count = 1,
-                              .reason = reason,
-                              .code = SYN_CODE_MEMORY};
+                              .reason = reason};
     return relay_needs_refetch(call->stream, &need, err);
 }
 
@@ -176,8 +177,7 @@ static bool
 write_move(const struct relay_call *call, const struct answer *element, struct syn_err *err)
 {
     if (element->kind != ANSWER_BYTES) {
-        diverged(call, 1); /* as propagated there was one */
-        return true;
+        return diverged(call, err); /* as propagated there was one */
     }
     const struct slice args[] = {word(move_is_left(call, 4, true) ? "LPUSH" : "RPUSH"),
                                  call_arg(call, 2),
@@ -210,10 +210,7 @@ write_rename(const struct relay_call *call, const struct answer *value, struct s
     bool is_gone;
     uint64_t ttl = restore_ttl(call, value->next, &is_gone);
     if (value->kind != ANSWER_BYTES || is_gone) {
-        /* At the source it took the target's place; what it had there soon expires, or has. */
-        diverged(call, 1);
-        const struct slice args[] = {word_del(call), call_arg(call, 2)};
-        return write_args(call, call->target_slot, args, 2, err);
+        return diverged(call, err); /* at the source it took the target's place */
     }
     char digits[NUM_DIGITS_MAX];
     const struct slice args[] = {word("RESTORE"),
@@ -294,16 +291,13 @@ static bool put_restores(const struct pen *pen, const struct held_command *held,
             !pen_arg(pen, value) || !pen_arg(pen, word("REPLACE"))) {
             return false;
         }
-        pen_done(pen, OP_QUEUED);
+        pen_done(pen, OP_COMMAND);
     }
     return true;
 }
 
 /* The command with its operands of other slots replaced. */
-static bool put_command(const struct pen *pen,
-                        const struct relay_call *call,
-                        const char *tag,
-                        enum op_kind kind)
+static bool put_command(const struct pen *pen, const struct relay_call *call, const char *tag)
 {
     const struct key_list *keys = call->keys;
     uint32_t argc = call->command->argc;
@@ -324,7 +318,7 @@ static bool put_command(const struct pen *pen,
             return false;
         }
     }
-    pen_done(pen, kind);
+    pen_done(pen, OP_COMMAND);
     return true;
 }
 
@@ -344,7 +338,7 @@ static bool put_removal(const struct pen *pen,
             return false;
         }
     }
-    pen_done(pen, OP_QUEUED);
+    pen_done(pen, OP_COMMAND);
     return true;
 }
 
@@ -366,9 +360,9 @@ write_store(const struct relay_call *call, const struct held_command *held, stru
         return stopped(err);
     }
     bool is_written = count == 0
-                          ? put_command(&pen, call, tag, OP_COMMAND)
+                          ? put_command(&pen, call, tag)
                           : pen_word(&pen, "MULTI", OP_MULTI) && put_restores(&pen, held, tag) &&
-                                put_command(&pen, call, tag, OP_QUEUED) &&
+                                put_command(&pen, call, tag) &&
                                 put_removal(&pen, call, held, count, tag) &&
                                 pen_word(&pen, "EXEC", OP_EXEC);
     if (!is_written) {

@@ -51,40 +51,13 @@ uint16_t relay_slot(const struct relay_call *call, uint32_t arg)
     return route_slot(call->stream->task->route, call->bytes + key->pos, key->size);
 }
 
-static bool arg_is(const struct relay_call *call, uint32_t i, const char *word)
-{
-    const struct resp_arg *arg = &call->command->argv[i];
-    return arg->size == strlen(word) &&
-           strncasecmp((const char *)call->bytes + arg->pos, word, arg->size) == 0;
-}
-
-/* SORT reads keys that BY and GET make of the elements. Without "*" BY names none; "GET #" is the
- * element itself. */
-static bool sort_reads_others(const struct relay_call *call)
-{
-    uint32_t argc = call->command->argc;
-    for (uint32_t i = 2; i + 1 < argc; i++) {
-        const struct resp_arg *operand = &call->command->argv[i + 1];
-        if (arg_is(call, i, "LIMIT")) {
-            i += 2;
-        } else if (arg_is(call, i, "BY")) {
-            if (memchr(call->bytes + operand->pos, '*', operand->size) != NULL) {
-                return true;
-            }
-            i++;
-        } else if (arg_is(call, i, "GET")) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void relay_call_plan(struct relay_call *call)
 {
     const struct key_list *keys = call->keys;
     ASSERT(keys->count > 0);
     call->kind = relay_kind(call->info);
-    if (call->kind == RELAY_SORT && sort_reads_others(call)) {
+    if (call->kind == RELAY_SORT &&
+        live_reads_unnamed(call->stream, call->info, call->bytes, call->command)) {
         call->kind = RELAY_NONE;
     }
     bool is_last = call->kind == RELAY_STORE_LAST || call->kind == RELAY_SORT ||

@@ -41,8 +41,8 @@ MUST_CHECK bool relay_flow_split(const struct relay_call *call, struct syn_err *
 MUST_CHECK bool relay_make_room(
     struct relay *relay, uint32_t key_count, size_t size, bool *fits, struct syn_err *err);
 
-/* The questions of a relay are written. */
-void relay_asked(struct relay *relay, struct held_command *held);
+/* The questions of a relay are written. False: stopped. */
+MUST_CHECK bool relay_asked(struct relay *relay, struct held_command *held);
 
 /* Whether so many questions may be asked. has_turn: the relay could be written at once, so it must
  * not be kept waiting by others that come after it. */

@@ -455,14 +455,14 @@ static void test_tiny(void **state)
                            .commands = 1500,
                            .lanes = 3,
                            .streams = 1,
-                           .relay = {.command_count = 2, .answer_count = 6, .command_bytes = 300}},
+                           .relay = {.command_count = 2, .answer_count = 6, .command_bytes = 500}},
               4);
     run_seeds((struct run){.seed = 300,
                            .commands = 1500,
                            .lanes = 4,
                            .streams = 1,
                            .batch_ops = 8,
-                           .relay = {.command_count = 5, .answer_count = 7, .command_bytes = 700}},
+                           .relay = {.command_count = 5, .answer_count = 7, .command_bytes = 900}},
               4);
 }
 

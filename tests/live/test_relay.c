@@ -78,12 +78,62 @@ static void test_other_versions(void **state)
     }
 }
 
+/* What cannot be relayed is read at the source, while the keys are used by others all the time:
+ * SORT reads keys by patterns, and a script of 6.2, propagated as it is, does what it likes. */
+static void read_at_the_source(const char *version)
+{
+    static const char script[] =
+        "redis.call('INCR', KEYS[1]) redis.call('RPUSH', KEYS[2], ARGV[1])";
+    struct live_side source, destination;
+    struct crosser crossers[CROSSERS];
+    struct test_cli cli;
+    if (!test_server_available(version))
+        return;
+    bool is_old = strcmp(version, "7.0") < 0;
+    run_count++;
+    live_side_start(&source,
+                    version,
+                    0,
+                    0,
+                    is_old ? (const char *[]){"--lua-replicate-commands", "no", NULL} : NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 0, NULL);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    crossers_start(crossers, &source, 110, 300);
+    for (int i = 0; i < 500; i++) {
+        test_client_send(source.client, NULL, "SET weight_%d %d", i % 40, i * 7 % 40);
+        test_client_send(
+            source.client, NULL, "SORT r:set:%d BY weight_* STORE sorted:%d", i % 9, i);
+        test_client_send(
+            source.client, NULL, "EVAL %s 2 count:%d r:list:%d x%d", script, i % 5, i % 9, i);
+        if (i % 50 == 0)
+            test_client_flush(source.client);
+    }
+    test_client_flush(source.client);
+    crossers_stop(crossers);
+    live_wait_level(&cli, &source);
+    assert_int_not_equal(live_total(&cli, "keys_refetched"), 0);
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+static void test_read_at_the_source(void **state)
+{
+    (void)state;
+    read_at_the_source(TEST_REQUIRED_VERSION);
+    read_at_the_source("6.2");
+    read_at_the_source("6.0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_commands),
         cmocka_unit_test(test_little_memory),
         cmocka_unit_test(test_other_versions),
+        cmocka_unit_test(test_read_at_the_source),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())

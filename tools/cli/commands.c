@@ -35,8 +35,11 @@ static const struct command table[] = {
      .details = "Prints one difference per line: its kind, the source database, the key with "
                 "unprintable bytes escaped, and what was seen. Nothing is written to either side. "
                 "Exit status 0: equal, 6: different.",
-     .options_without = "once snapshot-only on-nonempty on-unsupported io readers decoders lanes "
-                        "silence-timeout retry-connection drain-timeout prefer-replica",
+     .options_without =
+         "once snapshot-only on-nonempty on-unsupported on-corrupt losses restart positions "
+         "on-unknown publish heartbeat io readers decoders lanes silence-timeout retry-connection "
+         "retry-other drain-timeout prefer-replica snapshot-ops snapshot-bytes live-ops live-bytes "
+         "shard-snapshot-ops shard-snapshot-bytes shard-live-ops shard-live-bytes",
      .run = cli_verify},
     {.name = "rdb",
      .arguments = "[OPTIONS] FILE",
