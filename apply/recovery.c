@@ -429,17 +429,42 @@ static bool forget_flushed(struct stream *stream, bool is_all, uint64_t db, stru
     return is_done || stopped(err);
 }
 
+/* Whether a dirty key is in one of the databases that SWAPDB names. */
+static bool
+swaps_dirty(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command)
+{
+    const struct recovery *recovery = stream->recovery;
+    uint64_t db[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct resp_arg *arg = &command->argv[i + 1 < command->argc ? i + 1 : 0];
+        if (!num_read_u64((const char *)bytes + arg->pos, arg->size, &db[i])) {
+            return false; /* it is refused, with reasons, where it is applied */
+        }
+    }
+    for (size_t i = 0; recovery->count > 0 && i < recovery->capacity; i++) {
+        const struct dirty_key *key = recovery->table[i];
+        if (key != NULL && (key->db == db[0] || key->db == db[1])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Commands without keys: their lanes are looked at where they are written (recovery_is_done). What
  * renames databases cannot be told apart from the keys that are named by them. */
 static enum recovery_verdict judge_keyless(struct stream *stream,
                                            const struct command_info *info,
+                                           const uint8_t *bytes,
+                                           const struct resp_command *command,
                                            uint64_t source_db,
                                            struct syn_err *err)
 {
     struct recovery *recovery = stream->recovery;
     if (info->class == COMMAND_SWAPDB || info->class == COMMAND_MOVE ||
         info->class == COMMAND_COPY) {
-        if (recovery->count > 0 &&
+        bool is_certain = info->class == COMMAND_SWAPDB ? !swaps_dirty(stream, bytes, command)
+                                                        : recovery->count == 0;
+        if (!is_certain &&
             !recovery_refuse(
                 stream, "databases change while keys in them are being repaired", err)) {
             return RECOVERY_FAIL;
@@ -478,7 +503,7 @@ enum recovery_verdict recovery_judge(struct stream *stream,
         return RECOVERY_FAIL;
     }
     if (stream->keys.count == 0) {
-        return judge_keyless(stream, info, source_db, err);
+        return judge_keyless(stream, info, bytes, command, source_db, err);
     }
     uint32_t count = stream->keys.count;
     struct judgement judgement = judge_keys(stream, bytes, command, source_db);
