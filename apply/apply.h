@@ -7,6 +7,7 @@
  * - select.h         rules for keys, types, commands
  * - select_plan.h    what they make of a command
  * - stream.h         streams and decoders
+ * - relay.h          commands over several slots; held.h: what waits for them; answer.h: replies
  * - router.h         slots, lanes, batches, units
  * - lane.h           lanes and appliers
  * - batch.h          encoded operations with a record each

@@ -26,6 +26,7 @@ enum op_kind {
     OP_RESTORE,  /* a snapshot value; the destination may refuse to load it (refusal.h)  */
     OP_CLAIM,    /* an array: the ids of key_count that are pending now (refusal.h)     */
     OP_SCRIPT,   /* a script's own error is fine, one of the server's state is a failure */
+    OP_ASK,      /* a bulk, nil or an integer, which is handed back: answer.h            */
     OP_MULTI,    /* +OK; what follows up to OP_EXEC is queued, see lane_group.h          */
     OP_EXEC,     /* an array with the reply of each queued operation                     */
 };
@@ -51,8 +52,9 @@ struct op {
     uint64_t offset; /* live: replication offset just after it; snapshot: payload position */
     uint32_t pos;    /* its first byte in this batch; 0 when it began in an earlier one    */
     union {
-        uint32_t key_count; /* snapshot keys it writes; of a claim, its ids */
-        uint32_t source_db; /* live, with an answer: where its keys are at the source */
+        uint32_t key_count; /* snapshot keys it writes; of a claim, its ids                   */
+        uint32_t source_db; /* live, with an answer that is looked at: where its keys are */
+        uint32_t ask;       /* OP_ASK: the number of the answer's record                      */
     };
     uint16_t stream;
     uint16_t slot; /* of its (first) key; SLOT_NONE when it has none or nobody routes by it */
@@ -74,6 +76,7 @@ struct batch {
     uint32_t sent;          /* lane: next byte to send                               */
     uint32_t op_count;
     uint32_t ops_done;      /* lane: answered                                        */
+    uint32_t ask_count;     /* its OP_ASK; lane: those not answered                  */
     uint32_t refused_count; /* lane: operations with a refusal                  */
     bool has_select;        /* lane: its own SELECT comes first and is answered first */
     bool continues;         /* the next batch of this port must follow directly      */

@@ -2,6 +2,7 @@
  * The decoder's loop. It never spins: with nothing to take it flushes, and sleeps until a feed, a
  * returning batch or the control thread wakes it.
  */
+#include "apply/recovery.h"
 #include "apply/snapshot_mend.h"
 
 #include <string.h>
@@ -35,7 +36,7 @@ static bool decoder_turn(struct decoder *decoder, bool *did, struct syn_err *err
             return false;
         }
     }
-    return true;
+    return relay_progress(&decoder->relay, did, err);
 }
 
 static void decoder_settle(struct decoder *decoder)
@@ -72,6 +73,7 @@ static void decoder_drop_items(struct decoder *decoder)
     }
 }
 
+/* Keys that answers or relays left to be read at the source. */
 static bool decoder_repair(struct decoder *decoder, struct syn_err *err)
 {
     for (uint32_t i = 0; i < decoder->stream_count; i++) {
@@ -101,6 +103,9 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
     }
     struct router *router = &decoder->router;
     do {
+        if (!relay_drain(&decoder->relay, err)) {
+            return false;
+        }
         if (!router_drain(router)) {
             return ERR(err, SYN_CODE_STOPPED, "stopped");
         }
@@ -108,7 +113,7 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
         if (!decoder_repair(decoder, err)) {
             return false;
         }
-    } while (!router_is_idle(router));
+    } while (!router_is_idle(router) || relay_is_busy(&decoder->relay));
     if (router->positions != NULL && (!router_mark_all(router) || !router_drain(router))) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
@@ -250,6 +255,7 @@ void decoder_stop(struct decoder *decoder)
 
 void decoder_deinit(struct decoder *decoder)
 {
+    relay_deinit(&decoder->relay);
     router_deinit(&decoder->router);
     if (decoder->has_waker) {
         waker_deinit(&decoder->waker);

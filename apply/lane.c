@@ -6,7 +6,7 @@
  * and stop their decoders. The open one does not depend on them: its source has its own chunks and
  * its decoder keeps batches in reserve for an open unit (router.c).
  * - The server stops reading because nobody reads its replies: a receive is always in the air, or
- * follows within LANE_REST_MS.
+ * follows within LANE_REST_MS, or LANE_CROWD_RESTS of them.
  */
 #include "apply/lane.h"
 
@@ -16,8 +16,12 @@
 #include <unistd.h>
 
 #include "apply/lane_error.h"
+#include "apply/router.h"
 
 #define LANE_REST_MS 1
+/* Rests in a row for answers that are crowded. Bounded: the decoder may be waiting for a batch
+ * whose replies would be read here next. */
+#define LANE_CROWD_RESTS 500
 
 static void lane_receive(struct lane *lane);
 static void lane_send(struct lane *lane);
@@ -59,6 +63,7 @@ static void lane_queue(struct lane *lane, struct lane_port *port, struct batch *
     lane_select(lane, batch);
     batch->sent = batch->begin;
     batch->next = NULL;
+    lane->ask_count += batch->ask_count;
     if (lane->tail != NULL) {
         lane->tail->next = batch;
     } else {
@@ -167,14 +172,32 @@ static void lane_send(struct lane *lane)
 
 /* ---- replies ---- */
 
-/* Takes one reply to the operation it answers; false when that is a failure. */
-static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_err *err)
+/* The batch that the next reply belongs to, NULL: nothing is asked. */
+static struct batch *lane_answering(const struct lane *lane)
 {
     struct batch *batch = lane->head;
     while (batch != NULL && !batch->has_select && batch->ops_done == batch->op_count) {
         /* All answered but not all sent: the operation that continues cannot be answered yet. */
         batch = batch->sent == batch->end ? batch->next : NULL;
     }
+    return batch;
+}
+
+/* Where the bulk goes that is about to come. */
+static uint8_t *lane_sink(void *arg, uint64_t size)
+{
+    struct lane *lane = arg;
+    const struct batch *batch = lane->ask_count > 0 ? lane_answering(lane) : NULL;
+    if (batch == NULL || batch->has_select || batch->ops[batch->ops_done].kind != OP_ASK) {
+        return NULL;
+    }
+    return answer_room(batch->port->answers, batch->ops[batch->ops_done].ask, size);
+}
+
+/* Takes one reply to the operation it answers; false when that is a failure. */
+static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_err *err)
+{
+    struct batch *batch = lane_answering(lane);
     if (batch == NULL) {
         return lane_unexpected(lane, reply, err);
     }
@@ -195,6 +218,11 @@ static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_
         return true;
     }
     counter_add(&lane->ops_acked, 1);
+    if (UNLIKELY(op->kind == OP_ASK)) {
+        lane->ask_count--;
+        answer_deliver(batch->port->answers, op->ask, reply);
+        return true;
+    }
     if (op->key_count > 0 && !op->is_live && op->kind != OP_CLAIM) {
         counter_add(&lane->keys_acked, op->key_count);
     }
@@ -237,6 +265,29 @@ static bool lane_scan(struct lane *lane, uint32_t size, struct syn_err *err)
     return true;
 }
 
+/* Whether this decoder could go on by what is read here. One that sleeps has taken all answers that
+ * it can, and waits for others, or for batches. */
+static bool lane_is_awaited(const struct lane *lane, const struct lane_port *port)
+{
+    uint32_t awaited = atomic_load_relaxed(port->awaited_lane);
+    return atomic_load_relaxed(&port->decoder->is_asleep) &&
+           (awaited == lane->index || awaited == ROUTER_ANY_LANE);
+}
+
+/* Whether the next replies should wait until the decoder took some of those before. */
+static bool lane_is_crowded(struct lane *lane)
+{
+    for (uint32_t i = 0; lane->ask_count > 0 && i < lane->port_count; i++) {
+        const struct lane_port *port = &lane->ports[i];
+        if (port->answers != NULL && answers_are_crowded(port->answers) &&
+            !lane_is_awaited(lane, port)) {
+            return lane->crowd_count++ < LANE_CROWD_RESTS;
+        }
+    }
+    lane->crowd_count = 0;
+    return false;
+}
+
 static void lane_received(struct io_op *op, int result)
 {
     struct lane *lane = op->owner;
@@ -256,8 +307,9 @@ static void lane_received(struct io_op *op, int result)
     lane_return(lane);
     /* A busy server answers in many small pieces, and each would wake this thread and the decoders.
      * With more than one batch still unanswered nobody waits for the next piece, so the replies
-     * gather for a while. */
-    if (lane->head != NULL && lane->head->next != NULL) {
+     * gather for a while; but for an answer somebody does. */
+    bool is_busy = lane->head != NULL && lane->head->next != NULL && lane->ask_count == 0;
+    if (is_busy || lane_is_crowded(lane)) {
         io_timeout(lane->applier->loop, &lane->rest_op, LANE_REST_MS);
     } else {
         lane_receive(lane);
@@ -267,7 +319,12 @@ static void lane_received(struct io_op *op, int result)
 static void lane_rested(struct io_op *op, int result)
 {
     struct lane *lane = op->owner;
-    if (!lane->is_failed && result != -ECANCELED) {
+    if (lane->is_failed || result == -ECANCELED) {
+        return;
+    }
+    if (lane_is_crowded(lane)) {
+        io_timeout(lane->applier->loop, &lane->rest_op, LANE_REST_MS);
+    } else {
         lane_receive(lane);
     }
 }
@@ -319,6 +376,8 @@ bool lane_init(struct lane *lane,
         }
     }
     reply_scanner_init(&lane->scanner);
+    lane->scanner.sink_for = lane_sink;
+    lane->scanner.sink_arg = lane;
     lane->send_op = (struct io_op){.done = lane_sent, .owner = lane};
     lane->receive_op = (struct io_op){.done = lane_received, .owner = lane};
     lane->rest_op = (struct io_op){.done = lane_rested, .owner = lane};

@@ -25,6 +25,7 @@
 
 #include <pthread.h>
 
+#include "apply/answer.h"
 #include "apply/batch.h"
 #include "apply/failure.h"
 #include "apply/lane_group.h"
@@ -37,6 +38,8 @@ struct lane_port {
     struct ring to_decoder; /* spsc, applier to decoder: batches with every reply seen */
     struct waker *decoder;
     struct lane *lane;
+    struct answers *answers;              /* where its OP_ASK are answered; NULL: it asks nothing */
+    const _Atomic uint32_t *awaited_lane; /* the router's, with answers */
 };
 
 #define LANE_RECEIVE_BYTES 65536
@@ -64,6 +67,8 @@ struct lane {
     enum divergence_policy on_divergence; /* the caller's, after lane_init */
     uint32_t divergences_logged;
     struct lane_group group;
+    uint32_t ask_count;   /* OP_ASK queued and not answered               */
+    uint32_t crowd_count; /* rests since answers were found crowded       */
     struct reply_scanner scanner;
     struct io_op send_op;
     struct io_op receive_op;

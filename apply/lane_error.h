@@ -43,6 +43,9 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
         return reply->kind == REPLY_STATUS;
     case OP_EXEC:
         return reply->kind == REPLY_ARRAY;
+    case OP_ASK:
+        return reply->kind == REPLY_BULK || reply->kind == REPLY_NIL ||
+               reply->kind == REPLY_INTEGER;
     }
     return false;
 }

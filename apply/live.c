@@ -3,13 +3,13 @@
  *
  * The bytes of a command are forwarded as they came, to the lane of its keys. What cannot be:
  * commands that name databases, or have no keys (live_admin.c), transactions (transaction.c),
- * multi-key commands over several slots, which are split when that has the same effect. What has no
- * effect on data is dropped and counted. What cannot be applied stops the task with command, slots
- * and offset; nothing is skipped in silence.
+ * multi-key commands over several slots, which are split when that has the same effect, else
+ * relayed (relay.h). What has no effect on data is dropped and counted. What cannot be applied
+ * stops the task with command, slots and offset; nothing is skipped in silence.
  */
 #include "apply/divergence.h"
 #include "apply/recovery.h"
-#include "apply/stream_private.h"
+#include "apply/relay_private.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -152,24 +152,6 @@ static bool place_is_whole(const struct stream *stream, const struct command_pla
     return stream->task->route->is_cluster ? place->is_one_slot : place->is_one_lane;
 }
 
-static bool refuse_slots(const struct stream *stream,
-                         const uint8_t *bytes,
-                         const struct resp_command *command,
-                         const struct command_place *place,
-                         struct syn_err *err)
-{
-    char where[200];
-    return ERR(
-        err,
-        SYN_CODE_UNSUPPORTED,
-        "%s has keys in slots %u and %u, which the cluster at the destination does not take in "
-        "one command, and it cannot be split; use keys with a common {hash tag}, or a "
-        "standalone destination",
-        live_where(stream, bytes, command, where),
-        place->slot,
-        place->slot_other);
-}
-
 /* ---- multi-key commands ---- */
 
 static bool
@@ -185,25 +167,18 @@ static bool apply_split(struct stream *stream,
                         const struct command_info *info,
                         const uint8_t *bytes,
                         const struct resp_command *command,
-                        uint32_t db,
+                        uint64_t source_db,
                         struct syn_err *err)
 {
     bool is_pairs = info->class == COMMAND_SPLIT_PAIRS;
     for (uint32_t i = 0; i < stream->keys.count; i++) {
         uint32_t arg = stream->keys.positions[i];
-        uint16_t slot = key_slot(stream, bytes, command, arg);
         struct slice args[3] = {arg_slice(bytes, command, 0), arg_slice(bytes, command, arg)};
         if (is_pairs) {
             args[0] = (struct slice)SLICE("SET");
             args[2] = arg_slice(bytes, command, arg + 1);
         }
-        if (!live_forward_args(stream,
-                               route_lane(stream->task->route, slot),
-                               db,
-                               args,
-                               is_pairs ? 3 : 2,
-                               live_op(stream, slot),
-                               err)) {
+        if (!relay_forward_args(stream, source_db, args, is_pairs ? 3 : 2, 1, err)) {
             return false;
         }
     }
@@ -246,24 +221,26 @@ static bool apply_keyless(struct stream *stream,
     return apply_alone(stream, info, bytes, command, 0, db, err);
 }
 
-/* On whatever lane those keys are. A cluster refuses it by itself. */
+/* On whatever lane those keys are. A cluster refuses it by itself, even where they share a slot. */
 bool live_reads_unnamed(const struct stream *stream,
                         const struct command_info *info,
                         const uint8_t *bytes,
                         const struct resp_command *command)
 {
     const struct route *route = stream->task->route;
-    return !route->is_cluster && route->lane_count > 1 && live_has_patterns(info, bytes, command);
+    return (route->is_cluster || route->lane_count > 1) &&
+           live_has_patterns(info, bytes, command, route->is_cluster);
 }
 
 static bool apply_keys(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
                        const struct resp_command *command,
-                       uint32_t db,
+                       uint64_t source_db,
                        struct syn_err *err)
 {
     struct command_place place;
+    uint32_t db = task_db(stream->task, source_db);
     if (!live_place(stream, info, bytes, command, &place, err)) {
         return false;
     }
@@ -275,12 +252,12 @@ static bool apply_keys(struct stream *stream,
         return live_forward_whole(stream, place.lane, db, info, bytes, command, place.slot, err);
     }
     if (info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_SPLIT_KEYS) {
-        return apply_split(stream, info, bytes, command, db, err);
+        return apply_split(stream, info, bytes, command, source_db, err);
     }
     if (!stream->task->route->is_cluster) {
         return apply_alone(stream, info, bytes, command, place.lane, db, err);
     }
-    return refuse_slots(stream, bytes, command, &place, err);
+    return relay_apply(stream, info, bytes, command, source_db, err);
 }
 
 /* XADD and XTRIM: a master rewrites "~ n LIMIT m" to "= n LIMIT m", which only its own replicas
@@ -330,16 +307,17 @@ static bool apply_trim(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
                        const struct resp_command *command,
-                       uint32_t db,
+                       uint64_t source_db,
                        struct syn_err *err)
 {
     uint32_t found = live_trim_limit(bytes, command);
     if (found == 0) {
-        return apply_keys(stream, info, bytes, command, db, err);
+        return apply_keys(stream, info, bytes, command, source_db, err);
     }
     uint16_t slot = key_slot(stream, bytes, command, 1);
     uint32_t lane = route_lane(stream->task->route, slot);
     struct router *router = stream->router;
+    uint32_t db = task_db(stream->task, source_db);
     if (!router_unit_begin(router, lane, db) || !router_unit_op(router, lane) ||
         !live_put_trim(stream, lane, bytes, command, found)) {
         return stopped(err);
@@ -452,6 +430,43 @@ static bool live_cluster(struct stream *stream,
     return true;
 }
 
+/* Inlined, as nearly every command passes here once. */
+static inline bool dispatch(struct stream *stream,
+                            const struct command_info *info,
+                            const uint8_t *bytes,
+                            const struct resp_command *command,
+                            uint64_t source_db,
+                            uint32_t db,
+                            struct syn_err *err)
+{
+    stream->command_db = source_db;
+    switch (info->class) {
+    case COMMAND_WRITE:
+        if (LIKELY(info->is_key_first && command->argc >= 2)) {
+            uint16_t slot = key_slot(stream, bytes, command, 1);
+            uint32_t lane = route_lane(stream->task->route, slot);
+            return live_forward_whole(stream, lane, db, info, bytes, command, slot, err);
+        }
+        return apply_keys(stream, info, bytes, command, source_db, err);
+    case COMMAND_SPLIT_PAIRS:
+    case COMMAND_SPLIT_KEYS:
+        return apply_keys(stream, info, bytes, command, source_db, err);
+    case COMMAND_TRIM:
+        return apply_trim(stream, info, bytes, command, source_db, err);
+    case COMMAND_RESTORE_ASKING:
+        return apply_restore_asking(stream, bytes, command, db, err);
+    case COMMAND_READ:
+    case COMMAND_PING:
+    case COMMAND_REPLCONF:
+        counter_add(&stream->dropped, 1);
+        return true;
+    case COMMAND_CLUSTER:
+        return live_cluster(stream, bytes, command, err);
+    default:
+        return live_admin(stream, info, bytes, command, source_db, err);
+    }
+}
+
 bool live_apply(struct stream *stream,
                 const struct command_info *info,
                 const uint8_t *bytes,
@@ -460,7 +475,6 @@ bool live_apply(struct stream *stream,
                 struct syn_err *err)
 {
     uint32_t db;
-    stream->command_db = source_db;
     if (!live_db(stream, info, bytes, command, source_db, &db, err)) {
         return false;
     }
@@ -478,31 +492,27 @@ bool live_apply(struct stream *stream,
             return false;
         }
     }
-    switch (info->class) {
-    case COMMAND_WRITE:
-        if (LIKELY(info->is_key_first && command->argc >= 2)) {
-            uint16_t slot = key_slot(stream, bytes, command, 1);
-            uint32_t lane = route_lane(stream->task->route, slot);
-            return live_forward_whole(stream, lane, db, info, bytes, command, slot, err);
+    if (UNLIKELY(relay_is_busy(stream->relay))) {
+        bool is_taken;
+        if (!relay_admit(stream, info, bytes, command, source_db, &is_taken, err)) {
+            return false;
         }
-        return apply_keys(stream, info, bytes, command, db, err);
-    case COMMAND_SPLIT_PAIRS:
-    case COMMAND_SPLIT_KEYS:
-        return apply_keys(stream, info, bytes, command, db, err);
-    case COMMAND_TRIM:
-        return apply_trim(stream, info, bytes, command, db, err);
-    case COMMAND_RESTORE_ASKING:
-        return apply_restore_asking(stream, bytes, command, db, err);
-    case COMMAND_READ:
-    case COMMAND_PING:
-    case COMMAND_REPLCONF:
-        counter_add(&stream->dropped, 1);
-        return true;
-    case COMMAND_CLUSTER:
-        return live_cluster(stream, bytes, command, err);
-    default:
-        return live_admin(stream, info, bytes, command, source_db, err);
+        if (is_taken) {
+            return true;
+        }
     }
+    return dispatch(stream, info, bytes, command, source_db, db, err);
+}
+
+bool live_dispatch(struct stream *stream,
+                   const struct command_info *info,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   uint64_t source_db,
+                   struct syn_err *err)
+{
+    uint32_t db = task_db(stream->task, source_db);
+    return dispatch(stream, info, bytes, command, source_db, db, err);
 }
 
 static bool live_select(struct stream *stream,

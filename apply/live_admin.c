@@ -9,7 +9,7 @@
  * do.
  */
 #include "apply/recovery.h"
-#include "apply/stream_private.h"
+#include "apply/relay_private.h"
 
 #include <string.h>
 
@@ -331,13 +331,7 @@ static bool admin_copy(struct stream *stream,
             err);
     }
     if (is_cluster && !place.is_one_slot) {
-        return refuse(
-            stream,
-            bytes,
-            command,
-            "has keys in different slots of the cluster at the destination; use keys with a common "
-            "{hash tag}, or a standalone destination",
-            err);
+        return relay_apply(stream, info, bytes, command, source_db, err);
     }
     char digits[NUM_DIGITS_MAX];
     const struct slice args[] = {SLICE("COPY"),
@@ -441,12 +435,15 @@ static bool admin_eval(struct stream *stream,
     if (!live_place(stream, info, bytes, command, &place, err)) {
         return false;
     }
-    if (!live_script_load(stream, bytes, command, err)) {
-        return false;
-    }
     const struct route *route = stream->task->route;
     uint32_t db = task_db(stream->task, source_db);
     bool has_keys = stream->keys.count > 0;
+    if (route->is_cluster && has_keys && !place.is_one_slot) {
+        return relay_apply(stream, info, bytes, command, source_db, err);
+    }
+    if (!live_script_load(stream, bytes, command, err)) {
+        return false;
+    }
     uint16_t slot = has_keys && place.is_one_slot ? place.slot : SLOT_NONE;
     if (route->is_cluster ? has_keys && place.is_one_slot : place.is_one_lane && has_keys) {
         return live_forward_whole(stream, place.lane, db, info, bytes, command, slot, err);
@@ -456,9 +453,9 @@ static bool admin_eval(struct stream *stream,
             stream,
             bytes,
             command,
-            "is a script whose keys do not share one slot of the cluster at the destination; let "
-            "the source propagate effects (lua-replicate-commands yes), or use a standalone "
-            "destination",
+            "is a script without keys, so which shard of the cluster at the destination must run "
+            "it is not known; let the source propagate effects (lua-replicate-commands yes), or "
+            "use a standalone destination",
             err);
     }
     if (!router_drain(stream->router) ||

@@ -14,7 +14,8 @@ arg_is(const uint8_t *bytes, const struct resp_command *command, uint32_t i, con
 
 bool live_has_patterns(const struct command_info *info,
                        const uint8_t *bytes,
-                       const struct resp_command *command)
+                       const struct resp_command *command,
+                       bool is_cluster)
 {
     if (info->name_size != 4 || memcmp(info->name, "SORT", 4) != 0) {
         return false;
@@ -24,7 +25,8 @@ bool live_has_patterns(const struct command_info *info,
         if (arg_is(bytes, command, i, "LIMIT")) {
             i += 2;
         } else if (arg_is(bytes, command, i, "BY") || arg_is(bytes, command, i, "GET")) {
-            if (memchr(bytes + operand->pos, '*', operand->size) != NULL) {
+            bool is_refused = is_cluster && arg_is(bytes, command, i, "GET");
+            if (is_refused || memchr(bytes + operand->pos, '*', operand->size) != NULL) {
                 return true;
             }
             i++;
@@ -104,7 +106,8 @@ static struct places places_of(const struct live_target *target,
         .is_one_slot = true,
         .is_one_lane = true,
         .is_anywhere =
-            !target->is_cluster && target->lanes > 1 && live_has_patterns(info, bytes, command),
+            (target->is_cluster || target->lanes > 1) &&
+            live_has_patterns(info, bytes, command, target->is_cluster),
     };
     uint16_t first = 0;
     for (uint32_t i = 0; i < keys->count; i++) {

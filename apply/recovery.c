@@ -3,6 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "apply/held_mark.h"
+
 /* ---- the table of dirty keys: open addressing, linear probing ---- */
 
 #define TABLE_FIRST 64
@@ -161,6 +163,9 @@ bool recovery_name(struct stream *stream, const struct dirty_key *key, const cha
     size_t prefix = num_write_u64((char *)name, key->db);
     name[prefix++] = ':';
     struct router *router = stream->router;
+    if (router->held != NULL && !held_unmark(router->held, lane)) {
+        return false; /* an older name of this key would be removed later */
+    }
     struct op op = {
         .stream = stream->index, .offset = stream->offset, .slot = SLOT_NONE, .kind = OP_COMMAND};
     uint8_t head[160];
@@ -195,6 +200,26 @@ bool recovery_refuse(struct stream *stream, const char *reason, struct syn_err *
                endpoint_text(&stream->feed->options.endpoint, text),
                (unsigned long long)stream->offset,
                reason);
+}
+
+bool recovery_has(const struct stream *stream, uint64_t source_db, const struct slice *name)
+{
+    const struct recovery *recovery = stream->recovery;
+    return recovery != NULL && recovery_find(recovery, source_db, name->bytes, name->size) != NULL;
+}
+
+/* Whether the value that the key has, or will have, includes the stream's present offset. */
+static bool is_covered(const struct stream *stream, const struct dirty_key *key)
+{
+    return key->floor == 0 || stream->offset <= key->floor;
+}
+
+bool recovery_is_dirty(const struct stream *stream, uint64_t source_db, const struct slice *name)
+{
+    const struct recovery *recovery = stream->recovery;
+    const struct dirty_key *key =
+        recovery == NULL ? NULL : recovery_find(recovery, source_db, name->bytes, name->size);
+    return key != NULL && is_covered(stream, key);
 }
 
 bool recovery_dirty(struct stream *stream,
@@ -247,7 +272,7 @@ key_judge(const struct stream *stream, uint64_t db, const struct slice *name, ui
     const struct dirty_key *key = recovery_find(recovery, db, name->bytes, name->size);
     if (key != NULL) {
         /* Named although the lane's position is beyond: the position does not speak for it. */
-        return key->floor == 0 || stream->offset <= key->floor ? KEY_DIRTY : KEY_NEW;
+        return is_covered(stream, key) ? KEY_DIRTY : KEY_NEW;
     }
     const struct recovery_lane *place = &recovery->lanes[*lane];
     if (stream->offset <= place->floor) {
@@ -325,7 +350,7 @@ static bool apply_one(struct stream *stream,
                       const uint8_t *bytes,
                       const struct resp_command *command,
                       uint32_t position,
-                      uint32_t db,
+                      uint64_t source_db,
                       struct syn_err *err)
 {
     bool is_pairs = info->class == COMMAND_SPLIT_PAIRS;
@@ -334,10 +359,7 @@ static bool apply_one(struct stream *stream,
                                           : arg_slice(bytes, command, 0),
                                  name,
                                  is_pairs ? arg_slice(bytes, command, position + 1) : name};
-    const struct route *route = stream->task->route;
-    uint16_t slot = route_slot(route, name.bytes, name.size);
-    return live_forward_args(
-        stream, route_lane(route, slot), db, args, is_pairs ? 3 : 2, live_op(stream, slot), err);
+    return relay_forward_args(stream, source_db, args, is_pairs ? 3 : 2, 1, err);
 }
 
 static bool apply_by_key(struct stream *stream,
@@ -347,14 +369,13 @@ static bool apply_by_key(struct stream *stream,
                          uint64_t source_db,
                          struct syn_err *err)
 {
-    uint32_t db = task_db(stream->task, source_db);
     for (uint32_t i = 0; i < stream->keys.count; i++) {
         uint32_t position = stream->keys.positions[i];
         struct slice name = arg_slice(bytes, command, position);
         uint32_t lane;
         enum key_state state = key_judge(stream, source_db, &name, &lane);
         if ((state == KEY_NEW || state == KEY_UNCERTAIN) &&
-            !apply_one(stream, info, bytes, command, position, db, err)) {
+            !apply_one(stream, info, bytes, command, position, source_db, err)) {
             return false;
         }
     }
@@ -444,17 +465,42 @@ static bool is_flushed(const struct stream *stream, const struct dirty_key *key,
            !recovery_is_done(stream, key_lane(stream, key->name, key->size));
 }
 
+/* Whether a dirty key is in one of the databases that SWAPDB names. */
+static bool
+swaps_dirty(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command)
+{
+    const struct recovery *recovery = stream->recovery;
+    uint64_t db[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct resp_arg *arg = &command->argv[i + 1 < command->argc ? i + 1 : 0];
+        if (!num_read_u64((const char *)bytes + arg->pos, arg->size, &db[i])) {
+            return false; /* it is refused, with reasons, where it is applied */
+        }
+    }
+    for (size_t i = 0; recovery->count > 0 && i < recovery->capacity; i++) {
+        const struct dirty_key *key = recovery->table[i];
+        if (key != NULL && (key->db == db[0] || key->db == db[1])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Commands without keys: their lanes are looked at where they are written (recovery_is_done). What
  * renames databases cannot be told apart from the keys that are named by them. */
 static enum recovery_verdict judge_keyless(struct stream *stream,
                                            const struct command_info *info,
+                                           const uint8_t *bytes,
+                                           const struct resp_command *command,
                                            uint64_t source_db,
                                            struct syn_err *err)
 {
     struct recovery *recovery = stream->recovery;
     if (info->class == COMMAND_SWAPDB || info->class == COMMAND_MOVE ||
         info->class == COMMAND_COPY) {
-        if (recovery->count > 0 &&
+        bool is_certain = info->class == COMMAND_SWAPDB ? !swaps_dirty(stream, bytes, command)
+                                                        : recovery->count == 0;
+        if (!is_certain &&
             !recovery_refuse(
                 stream, "databases change while keys in them are being repaired", err)) {
             return RECOVERY_FAIL;
@@ -465,6 +511,9 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
         /* On the lanes that have not executed it, every key of the database is certain afterwards,
          * also one whose value was read and is ahead. */
         uint64_t db = info->class == COMMAND_FLUSHALL ? ALL_DATABASES : source_db;
+        if (!relay_drain(stream->relay, err)) {
+            return RECOVERY_FAIL;
+        }
         return recovery_sift(stream, is_flushed, db, err) ? RECOVERY_APPLY : RECOVERY_FAIL;
     }
     return RECOVERY_APPLY;
@@ -492,7 +541,7 @@ enum recovery_verdict recovery_judge(struct stream *stream,
         return RECOVERY_FAIL;
     }
     if (stream->keys.count == 0) {
-        return judge_keyless(stream, info, source_db, err);
+        return judge_keyless(stream, info, bytes, command, source_db, err);
     }
     uint32_t count = stream->keys.count;
     struct judgement judgement = judge_keys(stream, bytes, command, source_db);

@@ -32,6 +32,9 @@
  * 3. What is left out before the reading has an offset that the source had reached by then, so it
  * is part of the value that is read.
  *
+ * A command that waited behind a relay (relay.h) was judged when it came. Before keys are read, and
+ * before names are removed, nothing waits any more.
+ *
  * Threads:   the stream's decoder. Reading keys blocks it, for as long as --connect-timeout allows.
  * Limits:    RECOVERY_KEYS_MAX keys; beyond, the stream needs a new full copy, and says so
  *            (SYN_CODE_UNSUPPORTED, task->full_copy_wanted).
@@ -90,6 +93,10 @@ MUST_CHECK bool recovery_unknown(struct stream *stream,
                                  struct syn_err *err);
 /* Whether keys are waiting to be read that could be. */
 bool recovery_is_due(const struct stream *stream);
+/* Whether the key is in repair, and named at the destination; and whether operations on it at the
+ * stream's present offset are left out. */
+bool recovery_has(const struct stream *stream, uint64_t source_db, const struct slice *name);
+bool recovery_is_dirty(const struct stream *stream, uint64_t source_db, const struct slice *name);
 
 /* The key's state at the destination is not known (any more): it is read anew. */
 MUST_CHECK bool recovery_dirty(struct stream *stream,

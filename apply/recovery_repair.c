@@ -231,11 +231,14 @@ bool recovery_step(struct stream *stream, struct syn_err *err)
     for (uint32_t i = 0; i < stream->task->route->lane_count; i++) {
         recovery->lanes[i].gap = 0;
     }
-    if (recovery->unread > 0 && !repair(stream, err)) {
+    if (recovery->unread > 0 && (!relay_drain(stream->relay, err) || !repair(stream, err))) {
         return false;
     }
-    if (is_retiring(stream) && !retire(stream, err)) {
-        return false;
+    if (is_retiring(stream)) {
+        /* A key that is held has the same name; and what is drained may find more to read. */
+        if (!relay_drain(stream->relay, err) || (is_retiring(stream) && !retire(stream, err))) {
+            return false;
+        }
     }
     if (recovery->count == 0) {
         recovery_end(stream);

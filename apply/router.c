@@ -139,14 +139,12 @@ static bool writer_may_open(const struct router *router, const struct lane_write
     return router->pool.free_count > ROUTER_RESERVE && writer->seq_count < router->lane_batches_max;
 }
 
-/* Sleeps until a batch came back; the open batches go out first, or nothing might ever come back.
- */
-static bool router_wait(struct router *router)
+bool router_wait(struct router *router, const struct answers *answers)
 {
     router_flush(router);
     uint64_t begin = clock_monotonic_ns();
     waker_prepare(router->waker);
-    bool did = router_collect(router);
+    bool did = router_collect(router) || (answers != NULL && answers_are_ready(answers));
     if (!did && !atomic_load_acquire(router->abort)) {
         atomic_store_relaxed(&router->is_waiting, true);
         waker_wait(router->waker, -1);
@@ -165,7 +163,12 @@ static struct batch *writer_open(struct router *router, struct lane_writer *writ
         return writer->batch;
     }
     while (!writer_may_open(router, writer)) {
-        if (!router_collect(router) && !router_wait(router)) {
+        /* Any batch may be what is missing, but one of its own always helps. */
+        atomic_store_relaxed(&router->awaited_lane,
+                             writer->seq_count > 0 ? writer->port->lane->index : ROUTER_ANY_LANE);
+        bool is_good = router_collect(router) || router_wait(router, NULL);
+        atomic_store_relaxed(&router->awaited_lane, ROUTER_ANY_LANE);
+        if (!is_good) {
             return NULL;
         }
     }
@@ -187,6 +190,7 @@ void batch_op(struct batch *batch, const struct op *op, uint32_t pos)
     struct op *slot = &batch->ops[batch->op_count++];
     *slot = *op;
     slot->pos = pos;
+    batch->ask_count += op->kind == OP_ASK;
 }
 
 _Static_assert(SELECT_SIZE_MAX <= BATCH_PREFIX, "the lane writes one into the prefix");
@@ -507,7 +511,7 @@ bool router_drain(struct router *router)
     router_flush(router);
     router_collect(router);
     while (!router_is_idle(router)) {
-        if (!router_wait(router)) {
+        if (!router_wait(router, NULL)) {
             return false;
         }
     }
@@ -532,6 +536,7 @@ bool router_init(struct router *router,
     router->batch_bytes = router->batch_bytes_max;
     router->seq_next = 1;
     router->frontier = 1;
+    atomic_store_relaxed(&router->awaited_lane, ROUTER_ANY_LANE);
     ASSERT(options->batch_count >= 2 * route->lane_count + ROUTER_RESERVE);
     if (!batch_pool_init(
             &router->pool, options->batch_count, options->batch_bytes, options->batch_ops, err)) {

@@ -35,6 +35,7 @@
 #include "rdb/rdb.h"
 
 struct stream;
+struct held;
 
 #define ROUTER_RESERVE 2
 /* Keys per MSET of a snapshot: a server spends about half the CPU per key on an MSET of 50 that it
@@ -114,9 +115,13 @@ struct router {
     uint16_t stream;      /* whose operations are being written                               */
     bool is_group_wanted; /* they belong in a group                                           */
     bool is_mark_due;     /* some lane has POSITION_GAP operations, or too many streams       */
+    struct held *held;    /* what positions do not speak for: held_mark.h; NULL: nothing      */
     /* W: decoder, relaxed. R: any: shown in status. */
     _Atomic bool is_waiting;
+    /* W: decoder, relaxed. R: appliers: the lane whose batch would end its wait, or ANY. */
+    _Atomic uint32_t awaited_lane;
 };
+#define ROUTER_ANY_LANE UINT32_MAX
 
 /* The number of the lane's open batch, into which the last operation was written. */
 static inline uint64_t router_batch_seq(const struct router *router, uint32_t lane)
@@ -194,8 +199,8 @@ router_done(struct router *router, uint16_t stream, uint64_t offset, uint32_t db
     router->stream_positions[stream].db = db;
     return LIKELY(!router->is_mark_due) || router_mark_due(router);
 }
-/* An operation on this lane was left out (recovery.h): it counts like one that was written, because
- * whoever continues after this run counts it too. */
+/* An operation on this lane was left out (recovery.h), or is held (held.h): it counts like one that
+ * was written, because whoever continues after this run counts it too. */
 void router_left_out(struct router *router, uint32_t lane, uint16_t stream);
 /* Writes the positions that are behind; between commands only. */
 MUST_CHECK bool router_mark_all(struct router *router);
@@ -257,6 +262,9 @@ void router_unit_end(struct router *router, uint32_t lane);
 void router_flush(struct router *router);
 /* Takes back what was answered; true when anything was. */
 bool router_collect(struct router *router);
+/* Sleeps until a batch, or one of `answers` (NULL: none is awaited), came back; the open batches go
+ * out first, or nothing might ever come back. False: asked to stop. */
+MUST_CHECK bool router_wait(struct router *router, const struct answers *answers);
 /* Flushes and waits until everything written is answered. */
 MUST_CHECK bool router_drain(struct router *router);
 /* Everything is answered. */

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "apply/held_mark.h"
 #include "apply/router_private.h"
 
 bool router_set_positions(struct router *router,
@@ -142,6 +143,9 @@ static bool mark_lane(struct router *router, uint32_t lane)
         const struct position_plan *plan = router->positions;
         size_t size = POSITION_SET_MAX(writer->touched_count);
         router->is_group_wanted = false;
+        if (router->held != NULL && !held_mark(router->held, lane)) {
+            return false;
+        }
         uint8_t *begin = router_reserve(router, lane, plan->db, size);
         if (begin == NULL) {
             return false;
@@ -180,6 +184,9 @@ static bool is_behind(const struct router *router, uint32_t lane, uint16_t strea
 
 bool router_is_behind(const struct router *router)
 {
+    if (router->held != NULL && held_has_gone(router->held)) {
+        return true;
+    }
     for (uint32_t lane = 0; lane < router->route->lane_count; lane++) {
         for (uint32_t stream = 0; stream < router->stream_count; stream++) {
             if (is_behind(router, lane, (uint16_t)stream)) {
@@ -209,6 +216,9 @@ bool router_mark_all(struct router *router)
             }
         }
         if (writer->touched_count > 0 && !writer->is_group && !mark_lane(router, lane)) {
+            return false;
+        }
+        if (router->held != NULL && !held_unmark(router->held, lane)) {
             return false;
         }
     }

@@ -14,14 +14,16 @@ bool stream_init(struct stream *stream,
                  uint16_t index,
                  struct task *task,
                  struct feed *feed,
-                 struct router *router,
+                 struct decoder *decoder,
                  struct syn_err *err)
 {
     memset(stream, 0, sizeof(*stream));
     stream->index = index;
     stream->task = task;
     stream->feed = feed;
+    struct router *router = &decoder->router;
     stream->router = router;
+    stream->relay = &decoder->relay;
     stream->router_next = router->streams;
     router->streams = stream;
     stream->wanted = 1;
@@ -82,7 +84,8 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
     bool is_again =
         stream->state != STREAM_WAITING || stream->session.number != 0 || stream->is_sweep_due;
     stream->is_sweep_due = false;
-    if (!snapshot_abandon(stream, err)) {
+    /* What is held is finished first: it belongs to the session before. */
+    if (!snapshot_abandon(stream, err) || (is_again && !relay_drain(stream->relay, err))) {
         return false;
     }
     if (!stream_position_drop(stream) || !stream_own(stream, session->replid)) {
@@ -92,6 +95,7 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
     stream->offset = session->offset;
     stream->source_db = 0;
     stream->place_count = 0;
+    stream->has_held_places = false;
     stream->is_ack_wanted = false;
     heartbeat_forget(&stream->heartbeat);
     ASSERT(!stream->is_asking); /* the command is still in the window */
@@ -169,7 +173,7 @@ static bool stream_position_begin(struct stream *stream, struct syn_err *err)
         offset = router->stream_positions[stream->index].offset;
         db = router->stream_positions[stream->index].db;
     }
-    if (!snapshot_settle(stream, err)) {
+    if (!snapshot_settle(stream, err) || !relay_drain(stream->relay, err)) {
         return false;
     }
     if (!router_drain(router) ||
@@ -227,19 +231,39 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
     struct stream_place place = {.seq = stream->router->seq_next,
                                  .offset = stream->offset,
                                  .db = (uint32_t)stream->source_db,
-                                 .is_snapshot_end = is_snapshot_end};
+                                 .is_snapshot_end = is_snapshot_end,
+                                 .is_held = stream->held_first != NULL};
+    stream->has_held_places = stream->has_held_places || place.is_held;
     if (stream->place_count > 0) {
         struct stream_place *last =
             &stream->places[(stream->place_head + stream->place_count - 1) % STREAM_PLACES];
         if (stream->place_count == STREAM_PLACES || last->seq == place.seq) {
             /* The later place includes the earlier one: less often, never too far. */
             place.is_snapshot_end = place.is_snapshot_end || last->is_snapshot_end;
+            place.is_held = place.is_held || last->is_held;
             *last = place;
             return;
         }
     }
     stream->places[(stream->place_head + stream->place_count) % STREAM_PLACES] = place;
     stream->place_count++;
+}
+
+/* Places before which nothing is held any more: what was written for them since lies in batches up
+ * to now. */
+static void places_settle(struct stream *stream)
+{
+    for (uint32_t i = 0; i < stream->place_count; i++) {
+        struct stream_place *place = &stream->places[(stream->place_head + i) % STREAM_PLACES];
+        if (stream->held_first != NULL && stream->held_first->offset <= place->offset) {
+            return;
+        }
+        if (place->is_held) {
+            place->is_held = false;
+            place->seq = stream->router->seq_next;
+        }
+    }
+    stream->has_held_places = false;
 }
 
 void stream_advance(struct stream *stream)
@@ -249,7 +273,10 @@ void stream_advance(struct stream *stream)
     }
     bool did = false;
     uint64_t offset = 0;
-    while (stream->place_count > 0 &&
+    if (UNLIKELY(stream->has_held_places)) {
+        places_settle(stream);
+    }
+    while (stream->place_count > 0 && !stream->places[stream->place_head].is_held &&
            stream->places[stream->place_head].seq <= stream->router->frontier) {
         const struct stream_place *place = &stream->places[stream->place_head];
         ASSERT(place->offset >= offset);

@@ -21,7 +21,7 @@
  * not at all.
  * 2. offset_applied (in the feed) is the offset of the last command before which, and including
  * which, everything was answered by the destination without failure. It never passes an unanswered
- * operation.
+ * operation, nor a command that is held (relay.h).
  * 3. Bytes held: the feed's chunks, plus `hold` of at most hold_bytes_max for an item that does not
  * lie in one chunk. Only one stream of a task may hold more than hold_bytes_free (`hold_owner`), so
  * the sum is bounded.
@@ -38,6 +38,7 @@
 #include "apply/intake.h"
 #include "apply/loss.h"
 #include "apply/refusal.h"
+#include "apply/relay.h"
 #include "apply/router.h"
 #include "apply/select_plan.h"
 
@@ -160,6 +161,7 @@ struct stream_place {
     uint64_t offset;
     uint32_t db; /* selected there */
     bool is_snapshot_end;
+    bool is_held; /* commands before it were held: their batches are not among those up to seq */
 };
 #define STREAM_PLACES 256
 
@@ -175,6 +177,7 @@ struct stream {
     struct feed *feed;
     struct task *task;
     struct router *router;
+    struct relay *relay;
 
     /* Input: a window of contiguous bytes, in the chunk or in hold. */
     struct chunk *chunk;      /* being read; NULL: none         */
@@ -231,6 +234,9 @@ struct stream {
     struct stream_place places[STREAM_PLACES];
     uint32_t place_head;
     uint32_t place_count;
+    bool has_held_places;
+    struct held_command *held_first; /* oldest command that is not written */
+    struct held_command *held_last;
     struct recovery *recovery; /* NULL: positions and keys are all certain          */
     bool has_more_parts; /* rules made several commands of one, and this is not the last of them */
     bool has_unknown;    /* rules hide from what values are computed: keys are read at the source */
@@ -254,6 +260,9 @@ struct stream {
     _Atomic uint64_t partial_dropped; /* commands whose selected keys could not be kept right */
     _Atomic uint64_t commands_skipped;
     _Atomic uint64_t transactions_split;
+    bool has_told_need; /* that a command's keys are read at the source */
+    _Atomic uint64_t relayed;
+    _Atomic uint64_t diverged_relay;
     _Atomic uint64_t values_rewritten;
     _Atomic uint64_t values_degraded;
     _Atomic uint64_t values_skipped;
@@ -273,11 +282,14 @@ struct stream {
     _Atomic bool sweep_wanted;
 };
 
+struct decoder;
+
+/* It uses the decoder's router and relay, which may be set up later. */
 MUST_CHECK bool stream_init(struct stream *stream,
                             uint16_t index,
                             struct task *task,
                             struct feed *feed,
-                            struct router *router,
+                            struct decoder *decoder,
                             struct syn_err *err);
 void stream_deinit(struct stream *stream); /* a zeroed stream is allowed */
 /* Before the decoder starts: the stream goes on in this history behind `offset`, as the feed's
@@ -311,6 +323,7 @@ struct decoder {
     struct task *task;
     struct waker waker;
     struct router router;
+    struct relay relay;
     struct stream **streams;
     uint32_t stream_count;
     bool is_started;
@@ -321,7 +334,7 @@ struct decoder {
     _Atomic uint64_t blocked_ns; /* statistics: waiting for the destination */
 };
 
-/* decoder_init makes its waker; the router is set up by the caller before the start. */
+/* decoder_init makes its waker; router and relay are set up by the caller before the start. */
 MUST_CHECK bool
 decoder_init(struct decoder *decoder, uint32_t index, struct task *task, struct syn_err *err);
 MUST_CHECK bool decoder_start(struct decoder *decoder,

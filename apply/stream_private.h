@@ -113,6 +113,13 @@ MUST_CHECK bool live_apply(struct stream *stream,
                            const struct resp_command *command,
                            uint64_t source_db,
                            struct syn_err *err);
+/* The same when its database is known to be selected and none of its keys is held. */
+MUST_CHECK bool live_dispatch(struct stream *stream,
+                              const struct command_info *info,
+                              const uint8_t *bytes,
+                              const struct resp_command *command,
+                              uint64_t source_db,
+                              struct syn_err *err);
 static inline struct op live_op(const struct stream *stream, uint16_t slot)
 {
     return (struct op){.offset = stream->offset,
@@ -221,10 +228,12 @@ MUST_CHECK bool live_place(struct stream *stream,
                            struct command_place *place,
                            struct syn_err *err);
 
-/* SORT with BY or GET of a pattern: it reads keys that it does not name. */
+/* SORT with BY or GET of a pattern: it reads keys that it does not name. A cluster refuses it even
+ * where they share a slot, and any GET ("#", the element itself, too). */
 bool live_has_patterns(const struct command_info *info,
                        const uint8_t *bytes,
-                       const struct resp_command *command);
+                       const struct resp_command *command,
+                       bool is_cluster);
 /* CLUSTER FLUSHSLOT. */
 bool live_is_slot_flush(const uint8_t *bytes, const struct resp_command *command);
 /* Whether it reads keys that are not among its arguments, so that all lanes matter to it. */
@@ -299,6 +308,12 @@ MUST_CHECK bool transaction_add(struct stream *stream,
                                 struct syn_err *err);
 MUST_CHECK bool transaction_end(struct stream *stream, struct syn_err *err);
 void transaction_clear(struct stream *stream);
+/* Writes one that a lane may run whole. */
+MUST_CHECK bool transaction_run(struct stream *stream,
+                                const struct transaction *transaction,
+                                struct resp_cutter *cutter,
+                                uint16_t slot,
+                                struct syn_err *err);
 
 /* ---- stream.c ---- */
 

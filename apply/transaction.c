@@ -12,13 +12,14 @@
  */
 #include "apply/recovery.h"
 #include "apply/divergence.h"
-#include "apply/stream_private.h"
+#include "apply/relay_private.h"
 
 #include <string.h>
 
 void transaction_clear(struct stream *stream)
 {
     struct transaction *transaction = &stream->transaction;
+    recovery_transaction_end(stream);
     transaction->is_open = false;
     transaction->is_split = false;
     transaction->size = 0;
@@ -55,15 +56,15 @@ static bool grow(void **bytes, size_t item, size_t need, size_t *capacity)
 }
 
 /* A command that was cut before, and looked up. */
-static const struct command_info *command_again(struct stream *stream,
+static const struct command_info *command_again(const struct stream *stream,
+                                                struct resp_cutter *cutter,
                                                 const uint8_t *bytes,
                                                 size_t size,
                                                 struct resp_command *command)
 {
     size_t wanted;
     struct syn_err err;
-    enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, size, &wanted, command, &err);
+    enum resp_status status = resp_cut(cutter, bytes, size, &wanted, command, &err);
     ASSERT(status == RESP_READY);
     const struct command_info *info = live_find(stream, bytes, command);
     ASSERT(info != NULL);
@@ -72,12 +73,14 @@ static const struct command_info *command_again(struct stream *stream,
 
 /* The same of one that was kept. */
 static const struct command_info *kept_again(struct stream *stream,
+                                             const struct transaction *transaction,
+                                             struct resp_cutter *cutter,
                                              const struct transaction_command *kept,
                                              struct resp_command *command)
 {
-    const uint8_t *bytes = stream->transaction.bytes + kept->pos;
+    const uint8_t *bytes = transaction->bytes + kept->pos;
     live_keys_from(stream, bytes + kept->size, kept->key_count);
-    return command_again(stream, bytes, kept->size, command);
+    return command_again(stream, cutter, bytes, kept->size, command);
 }
 
 /* Applies one kept command. Several of one offset are what rules made of one: no position comes
@@ -88,7 +91,8 @@ static bool apply_kept(struct stream *stream, uint32_t i, bool is_part, struct s
     const struct transaction_command *kept = &transaction->commands[i];
     struct router *router = stream->router;
     struct resp_command command;
-    const struct command_info *info = kept_again(stream, kept, &command);
+    const struct command_info *info =
+        kept_again(stream, transaction, &stream->transaction_cutter, kept, &command);
     bool is_first = i + 1 < transaction->command_count && is_part;
     if (is_first && router_has_groups(router) && !router_is_inside(router, 0) &&
         !router_unit_begin(router, 0, task_db(stream->task, kept->db))) {
@@ -147,7 +151,7 @@ bool transaction_add(struct stream *stream,
     }
     if (transaction->is_split) {
         struct resp_command command;
-        info = command_again(stream, bytes, size, &command);
+        info = command_again(stream, &stream->transaction_cutter, bytes, size, &command);
         live_keys_answered(stream);
         return live_apply(stream, info, bytes, &command, stream->source_db, err);
     }
@@ -186,7 +190,9 @@ struct transaction_place {
     bool is_placed; /* a key decided which                                               */
     uint16_t slot;
     uint32_t lane;
-    uint32_t count; /* commands with an effect here                      */
+    uint32_t count;     /* commands with an effect here                      */
+    uint32_t key_count; /* theirs                                            */
+    bool is_held;       /* one of these keys is held                         */
 };
 
 /* Only commands that are one operation on the lane of their keys can be queued; the others need
@@ -230,14 +236,15 @@ static bool command_find_place(struct stream *stream,
 {
     struct resp_command command;
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    const struct command_info *info = kept_again(stream, kept, &command);
+    const struct command_info *info =
+        kept_again(stream, &stream->transaction, &stream->transaction_cutter, kept, &command);
     if (task_publishes(stream->task, info)) {
         return message_find_place(stream, info, bytes, &command, place, err);
     }
     bool is_dropped = task_db(stream->task, kept->db) == DB_NONE && !live_is_beyond_db(info);
     if (is_dropped || info->class == COMMAND_READ || info->class == COMMAND_PUBLISH ||
         info->class == COMMAND_PING) {
-        return true; /* nothing of it is applied; transaction_queue leaves it out too */
+        return true; /* nothing of it is applied; transaction_run leaves it out too */
     }
     if (!command_is_queueable(info)) {
         place->is_whole = false;
@@ -258,6 +265,9 @@ static bool command_find_place(struct stream *stream,
     }
     bool is_cluster = stream->task->route->is_cluster;
     bool has_no_keys = stream->keys.count == 0;
+    place->key_count += stream->keys.count;
+    place->is_held = place->is_held || (relay_is_busy(stream->relay) &&
+                                        relay_holds(stream->relay, bytes, &command, &stream->keys));
     if (info->class == COMMAND_EVAL && !live_script_load(stream, bytes, &command, err)) {
         return false;
     }
@@ -270,7 +280,8 @@ static bool command_find_place(struct stream *stream,
     if (is_cluster) {
         /* In another database, or without a slot: live_apply refuses it, and says why. */
         place->is_whole = at.is_one_slot && at.slot != SLOT_NONE && at.slot == place->slot &&
-                          task_db(stream->task, kept->db) == 0;
+                          task_db(stream->task, kept->db) == 0 &&
+                          !live_reads_unnamed(stream, info, bytes, &command);
         return true;
     }
     /* What a command without keys touches is not known. */
@@ -299,33 +310,32 @@ static bool unit_command(struct stream *stream,
 
 /* Queues one kept command; a trim without the LIMIT that only replicas accept. */
 static bool unit_kept(struct stream *stream,
-                      const struct transaction_place *place,
-                      const struct transaction_command *kept,
+                      uint16_t slot,
+                      const uint8_t *bytes,
                       const struct command_info *info,
                       const struct resp_command *command)
 {
-    const uint8_t *bytes = stream->transaction.bytes + kept->pos;
     struct router *router = stream->router;
+    uint32_t lane = route_lane(stream->task->route, slot);
     uint32_t limit = info->class == COMMAND_TRIM ? live_trim_limit(bytes, command) : 0;
-    stream->command_db = kept->db;
-    struct op op = live_op_of(stream, info, place->slot);
+    struct op op = live_op_of(stream, info, slot);
     op.kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
-    if (!router_unit_op(router, place->lane) ||
-        (limit == 0 ? !router_put(router, place->lane, bytes, kept->size)
-                    : !live_put_trim(stream, place->lane, bytes, command, limit))) {
+    if (!router_unit_op(router, lane) ||
+        (limit == 0 ? !router_put(router, lane, bytes, command->size)
+                    : !live_put_trim(stream, lane, bytes, command, limit))) {
         return false;
     }
-    router_unit_done(router, place->lane, op);
+    router_unit_done(router, lane, op);
     struct syn_err ignored;
-    if (UNLIKELY(!router_is_whole(router, place->lane)) && op.answer != COMMAND_ANSWER_NONE &&
+    if (UNLIKELY(!router_is_whole(router, lane)) && op.answer != COMMAND_ANSWER_NONE &&
         live_keys(stream, info, bytes, command, &ignored)) {
-        divergence_remember(stream, place->lane, info, bytes, command);
+        divergence_remember(stream, lane, info, bytes, command);
     }
     return true;
 }
 
 /* Whether this kept command is queued, and in which database. */
-static bool is_queued(struct stream *stream,
+static bool is_queued(const struct stream *stream,
                       const struct transaction_command *kept,
                       const struct command_info *info,
                       uint32_t *db)
@@ -338,77 +348,172 @@ static bool is_queued(struct stream *stream,
     return *db != DB_NONE && command_is_queueable(info);
 }
 
-static bool queue_begin(struct stream *stream, const struct transaction_place *place, uint32_t db)
+static bool queue_begin(struct stream *stream, uint16_t slot, uint32_t db)
 {
     struct router *router = stream->router;
-    return router_unit_begin(router, place->lane, db) &&
-           (router_has_groups(router) || unit_command(stream,
-                                                      place->lane,
-                                                      ROUTER_MULTI,
-                                                      sizeof(ROUTER_MULTI) - 1,
-                                                      place->slot,
-                                                      OP_MULTI));
+    uint32_t lane = route_lane(stream->task->route, slot);
+    return router_unit_begin(router, lane, db) &&
+           (router_has_groups(router) ||
+            unit_command(stream, lane, ROUTER_MULTI, sizeof(ROUTER_MULTI) - 1, slot, OP_MULTI));
+}
+
+static bool queue_exec(struct stream *stream, uint16_t slot)
+{
+    uint32_t lane = route_lane(stream->task->route, slot);
+    return router_has_groups(stream->router) ||
+           unit_command(stream, lane, ROUTER_EXEC, sizeof(ROUTER_EXEC) - 1, slot, OP_EXEC);
 }
 
 /* Its first batches may be gone when its commands are answered. */
-static void transaction_remember(struct stream *stream, const struct transaction_place *place)
+static void transaction_remember(struct stream *stream,
+                                 const struct transaction *transaction,
+                                 struct resp_cutter *cutter,
+                                 uint32_t lane)
 {
-    const struct transaction *transaction = &stream->transaction;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
         const uint8_t *bytes = transaction->bytes + kept->pos;
         struct resp_command command;
-        const struct command_info *info = kept_again(stream, kept, &command);
+        const struct command_info *info = kept_again(stream, transaction, cutter, kept, &command);
         struct syn_err ignored;
         uint32_t db;
         stream->command_db = kept->db;
         if (is_queued(stream, kept, info, &db) &&
             live_keys(stream, info, bytes, &command, &ignored) && stream->keys.count > 0) {
-            divergence_remember_in(stream, place->lane, info, bytes, &command);
+            divergence_remember_in(stream, lane, info, bytes, &command);
         }
     }
 }
 
 /* As one unit; where batches are groups already, without MULTI and EXEC of its own. */
-static bool transaction_queue(struct stream *stream, const struct transaction_place *place)
+bool transaction_run(struct stream *stream,
+                     const struct transaction *transaction,
+                     struct resp_cutter *cutter,
+                     uint16_t slot,
+                     struct syn_err *err)
 {
-    struct transaction *transaction = &stream->transaction;
     struct router *router = stream->router;
-    uint32_t lane = place->lane;
+    uint32_t lane = route_lane(stream->task->route, slot);
     bool is_begun = false;
     uint64_t first_seq = 0;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
         struct resp_command command;
-        const struct command_info *info = kept_again(stream, kept, &command);
+        const struct command_info *info = kept_again(stream, transaction, cutter, kept, &command);
         uint32_t db;
         if (!is_queued(stream, kept, info, &db)) {
             counter_add(&stream->dropped, 1);
             continue;
         }
         if (!is_begun) {
-            if (!queue_begin(stream, place, db)) {
-                return false;
+            if (!queue_begin(stream, slot, db)) {
+                return stopped(err);
             }
             first_seq = router_unit_seq(router, lane);
         }
         is_begun = true;
+        stream->command_db = kept->db;
         struct op select = live_op(stream, SLOT_NONE);
         if (!router_unit_db(router, lane, db, select) ||
-            !unit_kept(stream, place, kept, info, &command)) {
-            return false;
+            !unit_kept(stream, slot, transaction->bytes + kept->pos, info, &command)) {
+            return stopped(err);
         }
     }
     ASSERT(is_begun);
-    if (!router_has_groups(router) &&
-        !unit_command(stream, lane, ROUTER_EXEC, sizeof(ROUTER_EXEC) - 1, place->slot, OP_EXEC)) {
-        return false;
+    if (!queue_exec(stream, slot)) {
+        return stopped(err);
     }
     if (UNLIKELY(router_unit_seq(router, lane) != first_seq)) {
-        transaction_remember(stream, place);
+        transaction_remember(stream, transaction, cutter, lane);
     }
     router_unit_end(router, lane);
     return true;
+}
+
+/* ---- behind held keys ---- */
+
+static bool hold_keys(struct stream *stream,
+                      struct held_command *held,
+                      const struct transaction_command *kept,
+                      size_t table_size,
+                      struct syn_err *err)
+{
+    const uint8_t *bytes = stream->transaction.bytes + kept->pos;
+    struct resp_command command;
+    const struct command_info *info =
+        kept_again(stream, &stream->transaction, &stream->transaction_cutter, kept, &command);
+    uint32_t db;
+    if (task_publishes(stream->task, info) || !is_queued(stream, kept, info, &db)) {
+        return true;
+    }
+    if (!live_keys(stream, info, bytes, &command, err)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < stream->keys.count; i++) {
+        const struct resp_arg *key = &command.argv[stream->keys.positions[i]];
+        uint16_t slot = route_slot(stream->task->route, bytes + key->pos, key->size);
+        held_add_key(
+            &stream->relay->held, held, table_size + kept->pos + key->pos, key->size, slot, false);
+    }
+    return true;
+}
+
+/* Queues the whole transaction behind the held keys that it touches. *is_taken false: it does not
+ * fit there, and nothing is held any more. */
+static bool transaction_hold(struct stream *stream,
+                             const struct transaction_place *place,
+                             bool *is_taken,
+                             struct syn_err *err)
+{
+    struct relay *relay = stream->relay;
+    const struct transaction *transaction = &stream->transaction;
+    size_t table_size = transaction->command_count * sizeof(struct transaction_command);
+    size_t size = table_size + transaction->size;
+    bool fits;
+    *is_taken = false;
+    if (!relay_make_room(relay, place->key_count, size, &fits, err)) {
+        return false;
+    }
+    if (!fits) {
+        return true;
+    }
+    struct held_command *held =
+        held_new(&relay->held, stream, stream->source_db, place->key_count, size);
+    if (held == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for a transaction that waits");
+    }
+    held->part_count = transaction->command_count;
+    memcpy(held->bytes, transaction->commands, table_size);
+    memcpy(held->bytes + table_size, transaction->bytes, transaction->size);
+    for (uint32_t i = 0; i < transaction->command_count; i++) {
+        if (!hold_keys(stream, held, &transaction->commands[i], table_size, err)) {
+            return false;
+        }
+    }
+    held_add_done(&relay->held, held, HELD_WRITE);
+    *is_taken = true;
+    return true;
+}
+
+static bool
+transaction_whole(struct stream *stream, const struct transaction_place *place, struct syn_err *err)
+{
+    if (UNLIKELY(place->is_held)) {
+        bool is_taken;
+        if (!transaction_hold(stream, place, &is_taken, err)) {
+            return false;
+        }
+        if (is_taken) {
+            return true;
+        }
+    }
+    bool is_alone = place->is_alone && stream->task->route->lane_count > 1;
+    if (is_alone && !router_drain(stream->router)) {
+        return stopped(err);
+    }
+    return transaction_run(
+               stream, &stream->transaction, &stream->transaction_cutter, place->slot, err) &&
+           (!is_alone || router_drain(stream->router) || stopped(err));
 }
 
 bool transaction_end(struct stream *stream, struct syn_err *err)
@@ -427,10 +532,7 @@ bool transaction_end(struct stream *stream, struct syn_err *err)
     }
     bool is_done = true;
     if (place.is_whole && place.count > 1) {
-        bool is_alone = place.is_alone && stream->task->route->lane_count > 1;
-        is_done = (!is_alone || router_drain(stream->router)) &&
-                  transaction_queue(stream, &place) && (!is_alone || router_drain(stream->router));
-        is_done = is_done || stopped(err);
+        is_done = transaction_whole(stream, &place, err);
     } else if (place.is_whole || transaction->command_count == 1) {
         transaction->is_split = true; /* a single command is as atomic as its transaction */
         is_done = transaction_split(stream, err);

@@ -84,9 +84,15 @@ struct reply {
     char text[REPLY_TEXT_MAX]; /* cut to fit, not terminated                                   */
 };
 
-/* Cuts replies from bytes as they come; bulk contents are skipped, not kept. */
+/* Where the bytes of a top-level bulk of this size go; NULL: they are passed over. */
+typedef uint8_t *reply_sink(void *arg, uint64_t size);
+
+/* Cuts replies from bytes as they come; bulk contents are skipped, unless `sink_for` wants them. */
 struct reply_scanner {
-    uint64_t skip;         /* bytes of a bulk (and its CRLF) still to pass over */
+    uint64_t skip;        /* bytes of a bulk (and its CRLF) still to pass over */
+    uint8_t *sink;        /* where they go, NULL: nowhere */
+    reply_sink *sink_for; /* the caller's, set after the init; NULL: no bulk is wanted */
+    void *sink_arg;
     uint32_t depth;        /* open arrays */
     bool with_elements;    /* the caller's: each direct element of an array is reported as well */
     bool has_element;      /* `element` is complete and not yet reported */

@@ -3,8 +3,9 @@
  *
  *     +text CRLF    -text CRLF    :number CRLF    $size CRLF bytes CRLF    *count CRLF replies
  *
- * The scanner's state between calls: `skip` bytes of a bulk with its CRLF are to pass, and `depth`
- * arrays are open with `remaining[]` elements each, the innermost last. Both 0: a new reply begins.
+ * The scanner's state between calls: `skip` bytes of a bulk with its CRLF are to pass (its content
+ * to `sink`, if there is one), and `depth` arrays are open with `remaining[]` elements each, the
+ * innermost last. Both 0: a new reply begins.
  */
 #include "rdb/resp.h"
 
@@ -19,6 +20,8 @@
 void reply_scanner_init(struct reply_scanner *scanner)
 {
     scanner->skip = 0;
+    scanner->sink = NULL;
+    scanner->sink_for = NULL;
     scanner->depth = 0;
     scanner->with_elements = false;
     scanner->has_element = false;
@@ -171,11 +174,14 @@ static enum resp_status on_number(struct reply_scanner *scanner,
         return on_array(scanner, number, pos, err);
     }
     reply_begin(scanner, REPLY_BULK, number);
+    bool is_wanted = scanner->depth == 0 && scanner->sink_for != NULL;
+    scanner->sink = is_wanted ? scanner->sink_for(scanner->sink_arg, (uint64_t)number) : NULL;
     scanner->skip = (uint64_t)number + 2;
     return RESP_MORE;
 }
 
-/* Passes over a bulk's bytes and checks its CRLF. RESP_READY: the bulk is complete. */
+/* Passes over a bulk's bytes, or gives them to the sink, and checks its CRLF. RESP_READY: the bulk
+ * is complete. */
 static enum resp_status bulk_pass(struct reply_scanner *scanner,
                                   const uint8_t *bytes,
                                   size_t size,
@@ -186,6 +192,10 @@ static enum resp_status bulk_pass(struct reply_scanner *scanner,
     if (scanner->skip > 2) {
         uint64_t content = scanner->skip - 2;
         size_t take = content < room ? (size_t)content : room;
+        if (UNLIKELY(scanner->sink != NULL)) {
+            memcpy(scanner->sink, bytes + *pos, take);
+            scanner->sink += take;
+        }
         scanner->skip -= take;
         *pos += take;
     }

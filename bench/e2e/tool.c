@@ -2,9 +2,10 @@
  * What the end-to-end benchmarks need and no packaged tool gives: data sets as RESP, a paced
  * writer, and the latency between two servers read from their own MONITOR clocks.
  *
- *   tool load S|M SCALE             RESP on standard output, for redis-cli --pipe; SCALE divides
+ *   tool load S|M|relay SCALE       RESP on standard output, for redis-cli --pipe; SCALE divides
  *                                   the key counts
  *   tool fill COUNT SIZE            the same: COUNT SETs of SIZE bytes
+ *   tool relay COMMAND COUNT        the same: commands over random keys of `load relay`
  *   tool pace PORT RATE SECONDS     SETs with unique values, one at a time, evenly spaced
  *   tool delay PORT_A PORT_B SECONDS    added latency in µs: time of execution at B minus that at A
  */
@@ -96,8 +97,6 @@ static void put_collection(const char *command, const char *prefix, uint64_t n, 
 
 static int load(const char *set, uint64_t scale)
 {
-    static char buffer[1 << 20];
-    setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
     bool is_small = set[0] == 'S';
     uint64_t strings = (is_small ? 5000000u : 1000000u) / scale;
     for (uint64_t n = 0; n < strings; n++) {
@@ -112,6 +111,93 @@ static int load(const char *set, uint64_t scale)
     for (uint64_t n = 0; !is_small && n < 20; n++) {
         put_collection("HSET", "H", n, (int)(200000 / scale));
         put_collection("ZADD", "Z", n, (int)(200000 / scale));
+    }
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+/* ---- commands over several slots ---- */
+
+#define RELAY_KEYS 10000u
+
+static const char *relay_key(const char *prefix, uint64_t n, char text[32])
+{
+    snprintf(text, 32, "%s:%" PRIu64, prefix, n);
+    return text;
+}
+
+/* Lists and sets of ten elements, and as many names of small strings as there are without one. */
+static int load_relay(uint64_t scale)
+{
+    char key[32];
+    for (uint64_t n = 0; n < RELAY_KEYS / scale; n++) {
+        put_args(13,
+                 (const char *[]){"RPUSH",
+                                  relay_key("l", n, key),
+                                  "element-0",
+                                  "element-1",
+                                  "element-2",
+                                  "element-3",
+                                  "element-4",
+                                  "element-5",
+                                  "element-6",
+                                  "element-7",
+                                  "element-8",
+                                  "element-9",
+                                  "element-a"});
+        char member[24];
+        snprintf(member, sizeof(member), "%" PRIu64, n);
+        put_args(7,
+                 (const char *[]){
+                     "SADD", relay_key("s", n, key), member, "one", "two", "three", "four"});
+        put_args(3, (const char *[]){"SET", relay_key("n", 2 * n, key), "a small value"});
+    }
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static uint64_t random_below(uint64_t bound)
+{
+    return (random_next() >> 16) % bound;
+}
+
+/* RENAME from a name that exists to one that does not, so that the source takes every one. */
+static void put_rename(uint32_t *names, uint64_t count)
+{
+    char from[32];
+    char to[32];
+    uint64_t a = random_below(count);
+    uint64_t b = count + random_below(count);
+    put_args(
+        3,
+        (const char *[]){"RENAME", relay_key("n", names[a], from), relay_key("n", names[b], to)});
+    uint32_t name = names[a];
+    names[a] = names[b];
+    names[b] = name;
+}
+
+static int relay(const char *command, uint64_t count)
+{
+    static uint32_t names[2 * RELAY_KEYS];
+    char key[3][32];
+    for (uint32_t n = 0; n < RELAY_KEYS; n++) {
+        names[n] = 2 * n;
+        names[RELAY_KEYS + n] = 2 * n + 1;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t n[3] = {
+            random_below(RELAY_KEYS), random_below(RELAY_KEYS), random_below(RELAY_KEYS)};
+        if (strcmp(command, "RENAME") == 0) {
+            put_rename(names, RELAY_KEYS);
+        } else if (strcmp(command, "RPOPLPUSH") == 0) {
+            put_args(3,
+                     (const char *[]){
+                         command, relay_key("l", n[0], key[0]), relay_key("l", n[1], key[1])});
+        } else {
+            put_args(4,
+                     (const char *[]){command,
+                                      relay_key("t", n[0], key[0]),
+                                      relay_key("s", n[1], key[1]),
+                                      relay_key("s", n[2], key[2])});
+        }
     }
     return fflush(stdout) == 0 ? 0 : 1;
 }
@@ -286,6 +372,14 @@ static int delay(int port_a, int port_b, uint64_t seconds)
 
 int main(int argc, char **argv)
 {
+    static char buffer[1 << 20];
+    setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
+    if (argc == 4 && strcmp(argv[1], "load") == 0 && strcmp(argv[2], "relay") == 0) {
+        return load_relay(strtoull(argv[3], NULL, 10));
+    }
+    if (argc == 4 && strcmp(argv[1], "relay") == 0) {
+        return relay(argv[2], strtoull(argv[3], NULL, 10));
+    }
     if (argc == 4 && strcmp(argv[1], "load") == 0) {
         return load(argv[2], strtoull(argv[3], NULL, 10));
     }
@@ -303,7 +397,7 @@ int main(int argc, char **argv)
                      strtoull(argv[4], NULL, 10));
     }
     fprintf(stderr,
-            "usage: tool load S|M SCALE | fill COUNT SIZE | pace PORT RATE SECONDS | delay PORT_A "
-            "PORT_B SECONDS\n");
+            "usage: tool load S|M|relay SCALE | fill COUNT SIZE | relay COMMAND COUNT | "
+            "pace PORT RATE SECONDS | delay PORT_A PORT_B SECONDS\n");
     return 2;
 }

@@ -59,6 +59,7 @@ struct watch {
     uint32_t session_seen;
     uint32_t applied_seen;
     int feed_state_seen;
+    bool was_diverged;
     enum syn_phase phase_seen;
 };
 
@@ -76,6 +77,9 @@ struct carried {
     uint64_t diverged_error;
     uint64_t diverged_script;
     uint64_t diverged_unknown;
+    uint64_t relayed;
+    uint64_t diverged_relay;
+    uint64_t held_peak;
     uint64_t bytes_received;
     uint64_t bytes_sent;
     uint64_t operations;

@@ -103,6 +103,19 @@ static void watch_stream(struct syn_engine *engine, uint32_t i)
                      endpoint_text(&engine->feeds[i].options.endpoint, text),
                      syn_phase_name(phase));
     }
+    if (!watch->was_diverged && atomic_load_relaxed(&engine->streams[i].diverged_relay) > 0) {
+        char text[ENDPOINT_TEXT_MAX];
+        watch->was_diverged = true;
+        engine_event(engine,
+                     SYN_EVENT_WARNING,
+                     (int)i,
+                     phase,
+                     SYN_CODE_OK,
+                     "source %s: a command over several slots did not find at the destination what "
+                     "the source had; a key expired there earlier, or something else writes to it. "
+                     "Its keys are read again at the source; `diverged_relay` counts them",
+                     endpoint_text(&engine->feeds[i].options.endpoint, text));
+    }
 }
 
 static bool sweep_if_wanted(struct syn_engine *engine, uint32_t i, struct syn_err *err)

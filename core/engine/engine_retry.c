@@ -56,8 +56,15 @@ void engine_carry(struct syn_engine *engine)
         carried->diverged_error += atomic_load_relaxed(&stream->diverged_error);
         carried->diverged_script += atomic_load_relaxed(&stream->diverged_script);
         carried->diverged_unknown += atomic_load_relaxed(&stream->diverged_unknown);
+        carried->relayed += atomic_load_relaxed(&stream->relayed);
+        carried->diverged_relay += atomic_load_relaxed(&stream->diverged_relay);
         carried->bytes_received += atomic_load_relaxed(&engine->feeds[i].bytes_received);
     }
+    uint64_t held_peak = 0;
+    for (uint32_t i = 0; engine->decoders != NULL && i < engine->decoder_count; i++) {
+        held_peak += atomic_load_relaxed(&engine->decoders[i].relay.held.peak_count);
+    }
+    carried->held_peak = held_peak > carried->held_peak ? held_peak : carried->held_peak;
     for (uint32_t i = 0; engine->lanes != NULL && i < engine->lane_count; i++) {
         carried->bytes_sent += atomic_load_relaxed(&engine->lanes[i].bytes_sent);
         carried->operations += atomic_load_relaxed(&engine->lanes[i].ops_acked);

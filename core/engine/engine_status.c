@@ -111,6 +111,13 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
         status->diverged_error += atomic_load_relaxed(&engine->streams[i].diverged_error);
         status->diverged_script += atomic_load_relaxed(&engine->streams[i].diverged_script);
         status->diverged_unknown += atomic_load_relaxed(&engine->streams[i].diverged_unknown);
+        status->relayed += atomic_load_relaxed(&engine->streams[i].relayed);
+        status->diverged_relay += atomic_load_relaxed(&engine->streams[i].diverged_relay);
+    }
+    for (uint32_t i = 0; engine->decoders != NULL && i < engine->decoder_count; i++) {
+        const struct held *held = &engine->decoders[i].relay.held;
+        status->held += atomic_load_relaxed(&held->shown_count);
+        status->held_peak += atomic_load_relaxed(&held->peak_count);
     }
     for (uint32_t i = 0; i < engine->lane_count; i++) {
         status->bytes_sent += atomic_load_relaxed(&engine->lanes[i].bytes_sent);
@@ -134,6 +141,10 @@ static void status_carried(const struct carried *carried, struct syn_status *sta
     status->diverged_error += carried->diverged_error;
     status->diverged_script += carried->diverged_script;
     status->diverged_unknown += carried->diverged_unknown;
+    status->relayed += carried->relayed;
+    status->diverged_relay += carried->diverged_relay;
+    status->held_peak =
+        carried->held_peak > status->held_peak ? carried->held_peak : status->held_peak;
     status->bytes_received += carried->bytes_received;
     status->bytes_sent += carried->bytes_sent;
     status->operations += carried->operations;

@@ -205,15 +205,19 @@ struct syn_status {
     uint64_t values_skipped;     /* …left out                                              */
     uint64_t values_corrupt;     /* snapshot values set aside, since they are damaged      */
     uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
-    uint64_t commands_left_out;  /* after an interruption: they were at the destination already */
-    uint64_t keys_refetched; /* …keys read again at the source, their state being uncertain  */
+    uint64_t relayed;   /* commands over several slots, done by moving values between shards */
+    uint64_t held;      /* keys whose operations wait for one now                            */
+    uint64_t held_peak; /* the most at a time; summed over decoders                          */
+    uint64_t commands_left_out; /* after an interruption: they were at the destination already */
+    uint64_t keys_refetched;    /* …keys read again at the source, their state being uncertain  */
     /* Live commands that found another state at the destination than at the source; their keys are
      * read again there. */
     uint64_t diverged_no_effect; /* they changed nothing                                   */
     uint64_t diverged_error;     /* they failed, because of what their keys hold           */
     uint64_t diverged_script;    /* scripts that ended in an error                         */
+    uint64_t diverged_relay;     /* relayed ones                                           */
     uint64_t diverged_unknown;   /* of all these, those whose keys are not known           */
-    uint32_t restarts;           /* the pipeline was put up again after the destination failed  */
+    uint32_t restarts;           /* the pipeline was put up again after the destination failed */
     uint64_t lag_bytes;
     int64_t lag_ms;           /* the largest of the streams; -1: not known              */
     int64_t latency_ms;       /* the same                                               */

@@ -312,6 +312,13 @@ peer_command(struct peer *peer, const uint8_t *bytes, const struct resp_command 
         }
         return;
     }
+    struct bytes made = {0};
+    if (peer->answerer != NULL &&
+        peer->answerer(peer->answerer_arg, peer->index, bytes, command, &made)) {
+        peer_answer(peer, (const char *)made.bytes, made.size);
+        bytes_free(&made);
+        return;
+    }
     if (restore_is_bad(bytes, command)) {
         peer->restore_bad++;
         peer_error(peer, "ERR DUMP payload version or checksum are wrong");
@@ -616,6 +623,9 @@ static void rig_lane(struct rig *rig, uint32_t i)
                      rig->options.batch_count,
                      &rig->err));
     rig->lane_list[i] = &rig->lanes[i];
+    rig->peers[i].index = i;
+    rig->peers[i].answerer = rig->options.answerer;
+    rig->peers[i].answerer_arg = rig->options.answerer_arg;
     peer_start(&rig->peers[i], pair[1]);
 }
 
@@ -639,6 +649,21 @@ static void rig_decoder(struct rig *rig, uint32_t d)
     if (options->rates != NULL) {
         ASSERT(throttle_meter_init(&rig->decoders[d].router.meter, &rig->task.throttle, &rig->err));
     }
+    struct relay_options relay = options->relay;
+    if (options->is_cluster) {
+        relay.command_count = or_else(relay.command_count, 64);
+        relay.answer_count = or_else(relay.answer_count, 64);
+        relay.command_bytes = relay.command_bytes != 0 ? relay.command_bytes : 65536;
+        relay.answer_bytes = relay.answer_bytes != 0 ? relay.answer_bytes : 65536;
+        relay.has_expiretime = !options->has_old_expiry;
+        relay.has_unlink = true;
+    }
+    ASSERT(relay_init(&rig->decoders[d].relay,
+                      &relay,
+                      &rig->decoders[d].router,
+                      ports,
+                      &rig->decoders[d].waker,
+                      &rig->err));
 }
 
 static void rig_source(struct rig *rig, uint32_t i)
@@ -649,13 +674,14 @@ static void rig_source(struct rig *rig, uint32_t i)
     struct feed_options feed = {.chunk_bytes = options->chunk_bytes,
                                 .chunk_count = options->chunk_count,
                                 .headroom_bytes = options->headroom_bytes,
-                                .receive_bytes_min = 1};
+                                .receive_bytes_min = 1,
+                                .connect_timeout_ms = 1000};
     snprintf(feed.endpoint.host, sizeof(feed.endpoint.host), "source%u", i);
     feed.endpoint.port = 6379;
     ASSERT(feed_init(&source->feed, &feed, &decoder->waker, &rig->err));
     source->feed.reader = &rig->reader;
-    ASSERT(stream_init(
-        &source->stream, (uint16_t)i, &rig->task, &source->feed, &decoder->router, &rig->err));
+    ASSERT(
+        stream_init(&source->stream, (uint16_t)i, &rig->task, &source->feed, decoder, &rig->err));
 }
 
 struct rig *rig_new(const struct rig_options *given)
@@ -755,8 +781,9 @@ void rig_step(struct rig *rig)
         for (uint32_t i = 0; i < rig->options.streams && !rig->is_failed; i++) {
             rig->is_failed = !stream_step(&rig->sources[i].stream, &did, &rig->err);
         }
-        for (uint32_t d = 0; d < rig->options.decoders; d++) {
+        for (uint32_t d = 0; d < rig->options.decoders && !rig->is_failed; d++) {
             did = router_collect(&rig->decoders[d].router) || did;
+            rig->is_failed = !relay_progress(&rig->decoders[d].relay, &did, &rig->err);
         }
         for (uint32_t i = 0; i < rig->options.streams; i++) {
             stream_advance(&rig->sources[i].stream);
@@ -787,6 +814,7 @@ void rig_settle(struct rig *rig)
     if (rig->options.is_stepped) {
         rig_step(rig);
         for (uint32_t d = 0; d < rig->options.decoders; d++) {
+            assert_true(relay_drain(&rig->decoders[d].relay, &rig->err));
             assert_true(router_drain(&rig->decoders[d].router));
         }
         rig_step(rig);

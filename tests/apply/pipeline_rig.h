@@ -27,6 +27,20 @@
 #define RIG_LANES_MAX 4
 #define RIG_STREAMS_MAX 3
 
+struct bytes {
+    uint8_t *bytes;
+    size_t size;
+    size_t capacity;
+};
+
+/* Answers a command in place of the peer, into `out`; false: the peer does. On the peer's thread,
+ * under its lock. */
+typedef bool peer_answerer(void *arg,
+                           uint32_t peer,
+                           const uint8_t *bytes,
+                           const struct resp_command *command,
+                           struct bytes *out);
+
 /* What a peer does other than answer well. */
 struct peer_script {
     uint64_t fail_at;       /* the n-th command (from 1) fails; 0: none                        */
@@ -41,6 +55,9 @@ struct peer {
     pthread_t thread;
     int fd;
     struct waker waker;
+    uint32_t index;
+    peer_answerer *answerer; /* NULL: none */
+    void *answerer_arg;
     /* W: test. R: peer. */
     _Atomic uint64_t reply_limit; /* answer no more than this many commands; UINT64_MAX: all */
     _Atomic bool is_stalled;      /* read nothing, answer nothing                            */
@@ -102,6 +119,10 @@ struct rig_options {
     bool has_no_pxat;
     bool publishes;
     bool has_no_spublish;
+    struct relay_options relay; /* of a cluster; 0 in a field: 64 records, 64 KiB           */
+    bool has_old_expiry;        /* PTTL instead of PEXPIRETIME                              */
+    peer_answerer *answerer;    /* of every peer; NULL: none                                */
+    void *answerer_arg;
     int socket_bytes; /* SO_SNDBUF and SO_RCVBUF of the lanes; 0: the system's */
     enum io_backend backend;
     const struct throttle_rates *rates; /* NULL: none */
@@ -183,11 +204,6 @@ void rig_stall(struct rig *rig, uint32_t peer, bool is_stalled);
 
 /* ---- bytes ---- */
 
-struct bytes {
-    uint8_t *bytes;
-    size_t size;
-    size_t capacity;
-};
 void bytes_add(struct bytes *to, const void *bytes, size_t size);
 void bytes_free(struct bytes *bytes);
 void bytes_fixture(struct bytes *to, const char *path);

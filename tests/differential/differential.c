@@ -52,7 +52,6 @@ struct request {
     const char *source_version; /* NULL: by chance */
     const char *destination_version;
     const char *program_options[OPTIONS_MAX]; /* instead of chance, when there are any */
-    bool is_cross_slot;                       /* also where a cluster is the destination */
     bool has_report;
     bool goes_on;
 };
@@ -203,14 +202,14 @@ static void choose_generator(struct plan *plan, const struct request *request)
                                           .client_count = 1 + below(plan, 6),
                                           .rate_max = rates[below(plan, 3)],
                                           .has_flushes = !is_from_cluster && below(plan, 3) == 0,
-                                          .has_patterns = !is_from_cluster && !is_to_cluster,
+                                          .has_patterns = !is_from_cluster,
                                           .has_asking = !is_from_cluster,
                                           .has_lost_field_times = is_source(plan, "redis-8")};
     if (!is_from_cluster && !is_to_cluster && below(plan, 3) > 0) {
         options->db_count = 2 + below(plan, DB_MAX - 1);
         options->has_database_moves = below(plan, 3) > 0;
     }
-    if (!is_from_cluster && (!is_to_cluster || request->is_cross_slot))
+    if (!is_from_cluster)
         options->is_cross_slot = below(plan, 2) == 0;
     if (request->rate > 0)
         options->rate_max = (uint32_t)request->rate;
@@ -491,7 +490,6 @@ static const char help[] =
     "  --versions A[:B]      such as redis-7.0:valkey-8.1\n"
     "  --options \"WORDS\"     of the program, instead of random ones\n"
     "  --rate N              commands per second\n"
-    "  --cross-slot          commands over several slots also where the destination is a cluster\n"
     "  --report              how often each form of command succeeded and failed\n"
     "  --go-on               after a failed round too\n";
 
@@ -544,9 +542,6 @@ static void read_option(struct request *request, int option, char *value)
     case 'R':
         request->rate = read_number(value);
         break;
-    case 'x':
-        request->is_cross_slot = true;
-        break;
     case 'p':
         request->has_report = true;
         break;
@@ -568,7 +563,6 @@ int main(int argc, char **argv)
                                             {"versions", required_argument, NULL, 'v'},
                                             {"options", required_argument, NULL, 'o'},
                                             {"rate", required_argument, NULL, 'R'},
-                                            {"cross-slot", no_argument, NULL, 'x'},
                                             {"report", no_argument, NULL, 'p'},
                                             {"go-on", no_argument, NULL, 'g'},
                                             {"help", no_argument, NULL, 'h'},

@@ -27,12 +27,43 @@ static void on_reply(struct outcome *outcome, const struct reply *reply)
     outcome->count++;
 }
 
+/* Some bulks are kept: each byte that the scanner writes must be inside what it asked for. */
+struct keeper {
+    uint8_t *bytes;
+    uint64_t size;
+    uint64_t digest;
+};
+
+static void keeper_fold(struct keeper *keeper)
+{
+    if (keeper->bytes != NULL) {
+        keeper->digest = crc64_update(keeper->digest, keeper->bytes, (size_t)keeper->size);
+        mem_free(MEM_RDB, keeper->bytes);
+        keeper->bytes = NULL;
+    }
+}
+
+static uint8_t *keeper_take(void *arg, uint64_t size)
+{
+    struct keeper *keeper = arg;
+    keeper_fold(keeper);
+    if (size % 3 == 2 || size > 4096) {
+        return NULL;
+    }
+    keeper->size = size;
+    keeper->bytes = mem_calloc(MEM_RDB, (size_t)size + 1);
+    return keeper->bytes;
+}
+
 static struct outcome scan_all(const uint8_t *bytes, size_t size, size_t step)
 {
     struct outcome outcome = {.status = RESP_MORE};
     struct reply_scanner scanner;
     struct syn_err err;
+    struct keeper keeper = {0};
     reply_scanner_init(&scanner);
+    scanner.sink_for = keeper_take;
+    scanner.sink_arg = &keeper;
     size_t pos = 0;
     for (size_t available = step;; available += step) {
         available = available < size ? available : size;
@@ -56,6 +87,8 @@ static struct outcome scan_all(const uint8_t *bytes, size_t size, size_t step)
             break;
         }
     }
+    keeper_fold(&keeper);
+    fold(&outcome, keeper.digest);
     return outcome;
 }
 

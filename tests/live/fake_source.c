@@ -190,6 +190,36 @@ static bool serve(struct fake_source *source, uint32_t i, char *const *words, si
     return send_text(fd, "-ERR unknown command\r\n");
 }
 
+/* ---- values ---- */
+
+static bool values_open(struct fake_source *source, uint32_t i)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(source->script.values_port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
+        test_fatal("no connection to the server with the values");
+    source->connections[i].values_fd = fd;
+    return send_text(fd, "*1\r\n$5\r\nMULTI\r\n");
+}
+
+static void values_close(struct fake_source *source, uint32_t i)
+{
+    if (source->connections[i].values_fd != 0)
+        close(source->connections[i].values_fd);
+    source->connections[i].values_fd = 0;
+}
+
+static bool values_answer(struct fake_source *source, uint32_t i)
+{
+    char bytes[16384];
+    ssize_t got = recv(source->connections[i].values_fd, bytes, sizeof(bytes), 0);
+    return got > 0 && send_all(source->connections[i].fd, bytes, (size_t)got);
+}
+
+/* ---- commands ---- */
+
 /* Cuts one command off the front: an array of bulk strings, or a line. Returns its size, 0: not
  * whole. Words point into the buffer, which is changed. */
 static size_t cut_command(char *in, size_t size, char **words, size_t *count)
@@ -238,12 +268,18 @@ static bool receive(struct fake_source *source, uint32_t i)
         return false;
     *size += (size_t)got;
     for (;;) {
+        if (source->connections[i].values_fd != 0) {
+            size_t all = *size;
+            *size = 0;
+            return send_all(source->connections[i].values_fd, in, all);
+        }
         char *words[WORDS_MAX];
         size_t count;
         size_t used = *size > 0 ? cut_command(in, *size, words, &count) : 0;
         if (used == 0)
             return *size < sizeof(source->connections[i].in);
-        if (!serve(source, i, words, count))
+        bool is_values = source->script.values_port != 0 && strcasecmp(words[0], "MULTI") == 0;
+        if (!(is_values ? values_open(source, i) : serve(source, i, words, count)))
             return false;
         *size -= used;
         memmove(in, in + used, *size);
@@ -271,21 +307,29 @@ static void *run(void *arg)
 {
     struct fake_source *source = arg;
     while (!atomic_load_relaxed(&source->is_stopping)) {
-        struct pollfd polls[FAKE_SOURCE_CONNECTIONS + 1];
+        struct pollfd polls[2 * FAKE_SOURCE_CONNECTIONS + 1];
         for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
             int fd = source->connections[i].fd;
+            int values_fd = source->connections[i].values_fd;
             polls[i] = (struct pollfd){.fd = fd == 0 ? -1 : fd, .events = POLLIN};
+            polls[FAKE_SOURCE_CONNECTIONS + i] =
+                (struct pollfd){.fd = values_fd == 0 ? -1 : values_fd, .events = POLLIN};
         }
-        polls[FAKE_SOURCE_CONNECTIONS] = (struct pollfd){.fd = source->listen_fd, .events = POLLIN};
-        if (poll(polls, FAKE_SOURCE_CONNECTIONS + 1, LOOK_MS) <= 0)
+        polls[2 * FAKE_SOURCE_CONNECTIONS] =
+            (struct pollfd){.fd = source->listen_fd, .events = POLLIN};
+        if (poll(polls, 2 * FAKE_SOURCE_CONNECTIONS + 1, LOOK_MS) <= 0)
             continue;
         for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
-            if (polls[i].revents != 0 && !receive(source, i)) {
+            bool is_good =
+                polls[FAKE_SOURCE_CONNECTIONS + i].revents == 0 || values_answer(source, i);
+            is_good = is_good && (polls[i].revents == 0 || receive(source, i));
+            if (!is_good) {
                 close(source->connections[i].fd);
                 source->connections[i].fd = 0;
+                values_close(source, i);
             }
         }
-        if (polls[FAKE_SOURCE_CONNECTIONS].revents != 0)
+        if (polls[2 * FAKE_SOURCE_CONNECTIONS].revents != 0)
             take_connection(source);
     }
     return NULL;
@@ -323,6 +367,7 @@ void fake_source_stop(struct fake_source *source)
     for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
         if (source->connections[i].fd != 0)
             close(source->connections[i].fd);
+        values_close(source, i);
     }
     close(source->listen_fd);
     mem_free(MEM_TOOLS, source);

@@ -42,6 +42,8 @@ struct fake_source_script {
     uint32_t cut_count;
     const char *continue_replid; /* named in +CONTINUE, and asked for from then on; "": none is
                                     named, as to 3.2; NULL: `replid` */
+    uint16_t values_port; /* a real server with the data of the stream's end, which is asked what is
+                             asked in MULTI; 0: none */
     uint32_t acks_ignored; /* before one opens the stream behind an EOF mark: a master that has not
                               yet noticed that its child ended */
 };
@@ -62,6 +64,7 @@ struct fake_source {
         int fd; /* 0: a free place */
         char in[4096];
         size_t in_size;
+        int values_fd;      /* whom all of it goes to since its MULTI; 0: nobody */
         bool is_stream_due; /* its payload had an EOF mark: the stream waits for an ACK */
         uint32_t acks_seen;
     } connections[FAKE_SOURCE_CONNECTIONS];

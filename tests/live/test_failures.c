@@ -344,23 +344,6 @@ static void test_destination_fails_over(void **state)
     live_side_stop(&other);
 }
 
-static void test_cross_slot_rename(void **state)
-{
-    (void)state;
-    struct live_side cluster;
-    struct test_cli cli;
-    live_side_start(&cluster, TEST_REQUIRED_VERSION, 2, 0, NULL);
-    live_spawn(&cli, &source, &cluster, NULL);
-    live_wait_phase(&cli, "live");
-    test_command_ok(live_redis(&source), "SET foo 1");
-    test_command_ok(live_redis(&source), "RENAME foo bar");
-    live_expect_end(
-        &cli, 7, "RENAME", "12182", "5061", "offset", "hash tag", "standalone destination", NULL);
-    assert_int_equal(
-        test_command_integer(test_client_connection(cluster.client, 5061), "EXISTS bar"), 0);
-    live_side_stop(&cluster);
-}
-
 /* A database that the destination does not have: refused before anything is written, and in the
  * stream with its number. */
 static void test_too_few_databases(void **state)
@@ -457,7 +440,6 @@ int main(void)
         cmocka_unit_test_setup(test_destination_out_of_memory, empty_sides),
         cmocka_unit_test_setup(test_destination_misconf, empty_sides),
         cmocka_unit_test_setup(test_destination_fails_over, empty_sides),
-        cmocka_unit_test_setup(test_cross_slot_rename, empty_sides),
         cmocka_unit_test_setup(test_too_few_databases, empty_sides),
         cmocka_unit_test_setup(test_database_of_a_cluster, empty_sides),
         cmocka_unit_test_setup(test_empty_database_to_a_cluster, empty_sides),

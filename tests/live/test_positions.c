@@ -19,6 +19,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "apply/position.h"
 #include "tests/live/live.h"
 #include "tests/support/random.h"
 
@@ -44,8 +45,62 @@ struct hammer {
     _Atomic uint64_t count;
 };
 
+/* Over several keys of any slots. */
+static void hammer_across(struct test_client *client, struct random *state)
+{
+    static const char script[] =
+        "redis.call('INCR', KEYS[1]) redis.call('APPEND', KEYS[2], ARGV[1])";
+    int a = (int)random_below(state, 40);
+    int b = (int)random_below(state, 40);
+    int c = (int)random_below(state, 40);
+    switch (random_below(state, 11)) {
+    case 0:
+    case 1:
+        test_client_send(client, NULL, "SADD set:%d %d m%d", a, b, c);
+        break;
+    case 2:
+        test_client_send(client, NULL, "RENAME set:%d set:%d", a, b);
+        break;
+    case 3:
+        test_client_send(client, NULL, "SUNIONSTORE set:%d set:%d set:%d", a, b, c);
+        break;
+    case 4:
+        test_client_send(client, NULL, "SMOVE set:%d set:%d %d", a, b, c);
+        break;
+    case 5:
+        test_client_send(client, NULL, "COPY counter:%d counter:%d REPLACE", a, b);
+        break;
+    case 6:
+        test_client_send(client, NULL, "MSETNX fresh:%d 1 fresh:%d 2", a, b);
+        test_client_send(client, NULL, "DEL fresh:%d", c);
+        break;
+    case 7:
+        test_client_send(client, NULL, "MULTI");
+        test_client_send(client, NULL, "INCR counter:%d", a);
+        test_client_send(client, NULL, "APPEND text:%d !", b);
+        test_client_send(client, NULL, "RPOPLPUSH list:%d list:%d", a, c);
+        test_client_send(client, NULL, "EXEC");
+        break;
+    case 8:
+        test_client_send(client, NULL, "EVAL %s 2 counter:%d text:%d ?", script, a, b);
+        break;
+    case 9:
+        test_client_send(client, NULL, "LPUSH list:%d %d", a, b);
+        test_client_send(client, NULL, "RPOPLPUSH list:%d list:%d", a, c);
+        break;
+    default:
+        test_client_send(client, NULL, "APPEND text:%d %d,", a, b);
+        test_client_send(client, NULL, "RENAME text:%d text:%d", a, c);
+        break;
+    }
+}
+
 static void hammer_one(struct hammer *hammer, struct test_client *client, struct random *state)
 {
+    if (hammer->is_cross_slot && random_below(state, 3) == 0) {
+        hammer_across(client, state);
+        return;
+    }
     char a[40], b[40];
     uint64_t n = random_below(state, 2000);
     uint64_t m = random_below(state, 200);
@@ -148,6 +203,19 @@ static void pause_ms(uint64_t ms)
     nanosleep(&time, NULL);
 }
 
+/* With one shard that does not answer, everything that waits for it still waits, and the positions
+ * of the others have passed it. */
+static void
+kill_while_waiting(struct live_side *destination, struct test_cli *cli, struct random *state)
+{
+    uint32_t masters = destination->cluster.master_count;
+    struct test_server *shard = &destination->cluster.nodes[random_below(state, masters)];
+    test_server_freeze(shard);
+    pause_ms(20 + random_below(state, 300));
+    test_cli_kill(cli);
+    test_server_thaw(shard);
+}
+
 /* Kills it again and again under load; only the first run may make a full copy. */
 static void torture(struct live_side *source,
                     struct live_side *destination,
@@ -164,7 +232,10 @@ static void torture(struct live_side *source,
     hammer_more(&hammer, 10000);
     for (uint32_t i = 0; i < kills; i++) {
         pause_ms(random_below(&state, 700));
-        test_cli_kill(&cli);
+        if (destination->is_cluster && i % 2 == 0)
+            kill_while_waiting(destination, &cli, &state);
+        else
+            test_cli_kill(&cli);
         pause_ms(random_below(&state, 3) == 0 ? random_below(&state, 300) : 0);
         const char *const *more = words[i % 3];
         live_spawn(&cli, source, destination, more[0], more[1], NULL);
@@ -210,15 +281,113 @@ static void test_killed_cluster(void **state)
 static void test_killed_standalone_to_cluster(void **state)
 {
     (void)state;
-    torture_pair(0, 3, false, same);
+    torture_pair(0, 3, true, same);
 }
 
 /* Restarted with another number of lanes: positions tell for which slots they speak. */
 static void test_killed_other_lanes(void **state)
 {
     (void)state;
-    torture_pair(0, 2, false, others);
+    torture_pair(0, 2, true, others);
     torture_pair(0, 0, false, others);
+}
+
+/* ---- relays that wait ---- */
+
+#define PAIRS 12
+
+/* A name of the n-th key of this kind whose shard of three it is. */
+static void key_at(uint32_t shard, const char *kind, int n, char key[48])
+{
+    for (int i = 0;; i++) {
+        size_t size = (size_t)snprintf(key, 48, "%s:%d:%d", kind, n, i);
+        if (slot_of_key(key, size) * 3 / SLOT_COUNT == shard)
+            return;
+    }
+}
+
+/* Commands whose operands are on the first shard and whose targets are on the second, and others
+ * that wait behind them. */
+static void send_waiting(struct test_client *client, int n)
+{
+    char from[48], to[48], set[48], sum[48], old[48], new[48];
+    key_at(0, "from", n, from), key_at(1, "to", n, to);
+    key_at(0, "set", n, set), key_at(1, "sum", n, sum);
+    key_at(0, "old", n, old), key_at(1, "new", n, new);
+    test_client_send(client, NULL, "RPOPLPUSH %s %s", from, to);
+    test_client_send(client, NULL, "SUNIONSTORE %s %s %s", sum, set, sum);
+    test_client_send(client, NULL, "RENAME %s %s", old, new);
+    test_client_send(client, NULL, "APPEND %s behind", new);
+    if (n % 2 == 0) {
+        test_client_send(client, NULL, "MULTI");
+        test_client_send(client, NULL, "RPUSH %s in-a-transaction", to);
+        test_client_send(client, NULL, "LPUSH %s %d", to, n);
+        test_client_send(client, NULL, "EXEC");
+    }
+}
+
+static void fill_waiting(struct test_client *client, int n)
+{
+    char key[48];
+    key_at(0, "from", n, key);
+    test_client_send(client, NULL, "RPUSH %s a b c", key);
+    key_at(1, "to", n, key);
+    test_client_send(client, NULL, "RPUSH %s 1 2", key);
+    key_at(0, "set", n, key);
+    test_client_send(client, NULL, "SADD %s x y %d", key, n);
+    key_at(1, "sum", n, key);
+    test_client_send(client, NULL, "SADD %s z", key);
+    key_at(0, "old", n, key);
+    test_client_send(client, NULL, "SET %s before", key);
+}
+
+/* Killed while the first shard does not answer, so that every key of the second that needs one of
+ * its keys is held; positions of the second have long passed them. Nothing else touches those keys,
+ * so nothing but their names makes them whole again. */
+static void test_killed_while_relays_wait(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, source_arguments);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, 3, 0, NULL);
+    for (int n = 0; n < PAIRS; n++)
+        fill_waiting(source.client, n);
+    test_client_flush(source.client);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    live_wait_level(&cli, &source);
+    for (int round = 0; round < 2; round++) {
+        test_server_freeze(&destination.cluster.nodes[0]);
+        for (int n = 0; n < PAIRS; n++)
+            send_waiting(source.client, n);
+        for (int i = 0; i < 300; i++) {
+            char key[48];
+            key_at(1 + (uint32_t)i % 2, "counter", i % 7, key);
+            test_client_send(source.client, NULL, "INCR %s", key);
+        }
+        test_client_flush(source.client);
+        uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+        while (live_total(&cli, "held") < 3 * PAIRS)
+            test_poll(deadline, "held keys");
+        pause_ms(3 * POSITION_INTERVAL_MS);
+        test_cli_kill(&cli);
+        test_server_thaw(&destination.cluster.nodes[0]);
+        live_spawn(&cli, &source, &destination, NULL);
+        live_wait_phase(&cli, "live");
+        live_wait_level(&cli, &source);
+        assert_true(live_total(&cli, "keys_refetched") >= 3 * PAIRS);
+        assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+        live_assert_equal(&source, &destination);
+        for (int n = 0; n < PAIRS; n++)
+            fill_waiting(source.client, n);
+        test_client_flush(source.client);
+        live_wait_level(&cli, &source);
+    }
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
 }
 
 /* ---- the destination fails ---- */
@@ -236,7 +405,7 @@ static void test_connections_cut(void **state)
         load(&source, &destination, 10);
         live_spawn(&cli, &source, &destination, NULL);
         live_wait_phase(&cli, "live");
-        hammer_start(&hammer, live_port(&source), masters == 0);
+        hammer_start(&hammer, live_port(&source), true);
         for (int i = 0; i < 6; i++) {
             hammer_more(&hammer, 5000);
             for (uint32_t n = 0; n < test_client_count(destination.client); n++)
@@ -331,7 +500,7 @@ static void test_out_of_memory(void **state)
         load(&source, &destination, 10);
         live_spawn(&cli, &source, &destination, NULL);
         live_wait_phase(&cli, "live");
-        hammer_start(&hammer, live_port(&source), masters == 0);
+        hammer_start(&hammer, live_port(&source), true);
         hammer_more(&hammer, 3000);
         for (uint32_t n = 0; n < test_client_count(destination.client); n++)
             test_command_ok(test_client_at(destination.client, n), "CONFIG SET maxmemory 1mb");
@@ -492,6 +661,7 @@ int main(void)
         cmocka_unit_test(test_killed_cluster),
         cmocka_unit_test(test_killed_standalone_to_cluster),
         cmocka_unit_test(test_killed_other_lanes),
+        cmocka_unit_test(test_killed_while_relays_wait),
         cmocka_unit_test(test_connections_cut),
         cmocka_unit_test(test_destination_restarts),
         cmocka_unit_test(test_destination_forgets),

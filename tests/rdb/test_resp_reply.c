@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "rdb/resp.h"
 
 #define BYTES(text) (const uint8_t *)(text), sizeof(text) - 1
@@ -235,6 +237,63 @@ static void test_each_defect_is_named(void **state)
     }
 }
 
+/* Bulks that a sink took, one behind the other, each as "size:bytes;". */
+struct sink {
+    char text[200];
+    size_t size;
+    uint8_t *open; /* where the last one goes; its bytes come later */
+};
+
+static uint8_t *sink_take(void *arg, uint64_t size)
+{
+    struct sink *sink = arg;
+    if (size == 4) {
+        return NULL; /* this one is not wanted */
+    }
+    sink->size += (size_t)snprintf(
+        sink->text + sink->size, sizeof(sink->text) - sink->size, "%d:", (int)size);
+    assert_true(sink->size + size + 1 < sizeof(sink->text));
+    sink->open = (uint8_t *)sink->text + sink->size;
+    sink->size += size;
+    sink->text[sink->size++] = ';';
+    return sink->open;
+}
+
+/* A relay pushes what it was answered: a byte too many, too few or from another bulk is lost data.
+ * Only bulks that are replies themselves are wanted, and only those that the sink takes. */
+static void test_bulks_go_to_the_sink(void **state)
+{
+    (void)state;
+    static const char text[] = "$3\r\nabc\r\n+OK\r\n*2\r\n$2\r\nno\r\n$1\r\nx\r\n$0\r\n\r\n"
+                               "$4\r\nskip\r\n$2\r\n\r\n\r\n$-1\r\n:7\r\n$5\r\n$2\r\nh\r\n";
+    size_t size = sizeof(text) - 1;
+    for (size_t step = 1; step <= size; step++) {
+        struct sink sink = {0};
+        struct reply_scanner scanner;
+        struct syn_err err;
+        reply_scanner_init(&scanner);
+        scanner.sink_for = sink_take;
+        scanner.sink_arg = &sink;
+        size_t pos = 0;
+        uint32_t count = 0;
+        for (size_t available = step; pos < size; available += step) {
+            available = available < size ? available : size;
+            enum resp_status status;
+            do {
+                const struct reply *reply;
+                size_t used;
+                status = reply_scan(
+                    &scanner, (const uint8_t *)text + pos, available - pos, &used, &reply, &err);
+                assert_int_not_equal(status, RESP_ERROR);
+                pos += used;
+                count += status == RESP_READY;
+            } while (status == RESP_READY);
+        }
+        assert_int_equal(count, 9);
+        assert_string_equal(sink.text, "3:abc;0:;2:\r\n;5:$2\r\nh;");
+    }
+}
+
 static void test_encoding(void **state)
 {
     (void)state;
@@ -268,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_a_large_bulk_passes_in_pieces),
         cmocka_unit_test(test_long_texts_are_cut),
         cmocka_unit_test(test_each_defect_is_named),
+        cmocka_unit_test(test_bulks_go_to_the_sink),
         cmocka_unit_test(test_encoding),
     };
     return cmocka_run_group_tests_name("resp reply", tests, NULL, NULL);

@@ -133,6 +133,10 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "partial_dropped", status->partial_dropped);
     event_set_number(out, "commands_skipped", status->commands_skipped);
     event_set_number(out, "transactions_split", status->transactions_split);
+    event_set_number(out, "relayed", status->relayed);
+    event_set_number(out, "diverged_relay", status->diverged_relay);
+    event_set_number(out, "held", status->held);
+    event_set_number(out, "held_peak", status->held_peak);
     event_set_number(out, "values_rewritten", status->values_rewritten);
     event_set_number(out, "values_degraded", status->values_degraded);
     event_set_number(out, "values_skipped", status->values_skipped);
@@ -277,8 +281,15 @@ static void add_losses(const struct syn_status *status, struct text *out)
                  "; %llu keys were read again at the source",
                  (unsigned long long)status->keys_refetched);
     }
+    if (status->relayed > 0) {
+        text_add(out,
+                 "; %llu commands over several slots were relayed, at most %llu keys were held",
+                 (unsigned long long)status->relayed,
+                 (unsigned long long)status->held_peak);
+    }
     uint64_t diverged =
-        status->diverged_no_effect + status->diverged_error + status->diverged_script;
+        status->diverged_no_effect + status->diverged_error + status->diverged_script +
+        status->diverged_relay;
     if (diverged > 0) {
         text_add(out,
                  "; %llu commands found another state at the destination than at the source",

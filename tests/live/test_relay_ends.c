@@ -1,0 +1,184 @@
+/* Relays when something ends in the middle of them, and when what they move is large. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/live/crosser.h"
+
+#define SHARDS 3
+
+/* Stopped in the middle of it: what the source had written by then is written, relays and all. */
+static void test_stop_in_the_middle(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct crosser crossers[CROSSERS];
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 0, NULL);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    crossers_start(crossers, &source, 80, 8000);
+    crossers_wait_relayed(&cli, 2000);
+    for (uint32_t i = 0; i < SHARDS; i++)
+        test_server_freeze(&destination.cluster.nodes[i]);
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL); /* a backlog */
+    crossers_stop(crossers);
+    test_cli_signal(&cli, SIGINT);
+    for (uint32_t i = 0; i < SHARDS; i++)
+        test_server_thaw(&destination.cluster.nodes[i]);
+    live_expect_end(&cli, 0, NULL);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+/* A shard that is gone or does not answer must not keep the program from ending. */
+static void test_ends_without_answers(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct crosser crossers[CROSSERS];
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 0, NULL);
+    crossers_start(crossers, &source, 90, 8000);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    crossers_wait_relayed(&cli, 2000);
+    for (uint32_t i = 0; i < SHARDS;
+         i++) /* all, or the others would soon report the one as failed */
+        test_server_freeze(&destination.cluster.nodes[i]);
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (live_total(&cli, "held") == 0)
+        test_poll(deadline, "held keys");
+    test_cli_signal(&cli, SIGINT);
+    live_wait_phase(&cli, "draining");
+    test_cli_signal(&cli, SIGINT);
+    assert_int_equal(test_cli_wait(&cli, LIVE_WAIT_MS), 130);
+    for (uint32_t i = 0; i < SHARDS; i++)
+        test_server_thaw(&destination.cluster.nodes[i]);
+
+    live_spawn(&cli, &source, &destination, "--retry-connection", "0", "--retry-other", "0", NULL);
+    live_wait_phase(&cli, "live");
+    crossers_wait_relayed(&cli, 2000);
+    test_server_kill(&destination.cluster.nodes[1]);
+    live_expect_end(&cli, 7, "destination", NULL);
+    crossers_stop(crossers);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+/* ---- large values ---- */
+
+static void fill_set(struct live_side *source, const char *key, int first, int count)
+{
+    for (int i = first; i < first + count; i++)
+        test_client_send(source->client, NULL, "SADD %s member-number-%d", key, i);
+    test_client_flush(source->client);
+}
+
+/* Values of some hundred kilobytes move within the memory that is left for them, a few at a time;
+ * what needs one beyond it is read at the source. */
+static void test_large_values(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 0, NULL);
+    for (int i = 0; i < 8; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "big:%d", i);
+        fill_set(&source, key, i * 5000, 10000);
+    }
+    live_spawn(&cli, &source, &destination, "--memory", "8m", NULL);
+    live_wait_phase(&cli, "live");
+    for (int i = 0; i < 200; i++) {
+        test_client_send(source.client, NULL, "SET small:%d x", i);
+        test_client_send(source.client, NULL, "RENAME small:%d other:%d", i, i);
+        test_client_send(
+            source.client, NULL, "SUNIONSTORE sum:%d big:%d big:%d", i % 3, i % 8, (i + 1) % 8);
+        test_client_send(source.client, NULL, "COPY big:%d copy:%d REPLACE", i % 8, i % 5);
+    }
+    static char element[20000];
+    memset(element, 'e', sizeof(element));
+    for (int i = 0; i < 3000; i++) {
+        size_t size = i % 20 == 0 ? sizeof(element) : (size_t)i % 50;
+        test_client_send(source.client, NULL, "LPUSH queue:%d %b", i % 7, element, size);
+        test_client_send(source.client, NULL, "RPOPLPUSH queue:%d done:%d", i % 7, i % 5);
+    }
+    test_client_flush(source.client);
+    live_wait_level(&cli, &source);
+    assert_in_range(live_total(&cli, "memory_bytes"), 1, 8 << 20);
+    fill_set(&source, "huge", 0, 60000);
+    test_client_send(source.client, NULL, "SUNIONSTORE sum:1 huge big:1");
+    test_client_send(source.client, NULL, "SUNIONSTORE sum:2 huge big:1");
+    test_client_send(source.client, NULL, "SUNIONSTORE sum:3 huge big:1");
+    test_client_flush(source.client);
+    live_wait_level(&cli, &source);
+    assert_int_not_equal(live_total(&cli, "keys_refetched"), 0);
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+/* What somebody else did to the destination shows when an operand is not there: it is counted, told
+ * once, and mended, with the keys that depend on it. */
+static void test_divergence_is_told(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 0, NULL);
+    redisContext *from = live_redis(&source);
+    test_command_ok(from, "RPUSH a 1 2 3");
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    test_client_send(destination.client, "a", "DEL a");
+    test_client_flush(destination.client);
+    test_command_ok(from, "RPOPLPUSH a b");
+    test_command_ok(from, "RENAME b c");
+    live_wait_level(&cli, &source);
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (live_total(&cli, "diverged_relay") != 1)
+        test_poll(deadline, "the count");
+    json_t *warning = NULL;
+    while ((warning = live_event(&cli, "warning")) == NULL)
+        test_poll(deadline, "a warning");
+    live_expect_texts(json_string_value(json_object_get(warning, "text")),
+                      "did not find at the destination what the source had",
+                      "diverged_relay",
+                      NULL);
+    json_decref(warning);
+    assert_int_equal(live_total(&cli, "relayed"), 1);
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stop_in_the_middle),
+        cmocka_unit_test(test_ends_without_answers),
+        cmocka_unit_test(test_large_values),
+        cmocka_unit_test(test_divergence_is_told),
+    };
+    cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
+    if (!test_cli_available())
+        return 77;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
