@@ -20,7 +20,8 @@ struct recovery {
     struct dirty_key **table;
     size_t capacity; /* a power of two, or 0 */
     uint32_t count;
-    uint32_t unread; /* of these, the ones without a floor */
+    uint32_t unread;                        /* of these, the ones without a floor */
+    struct recovery_lane *transaction_lane; /* that the open transaction counts on; NULL: none */
     struct refetch refetch;
     struct recovery_lane lanes[]; /* by lane */
 };

@@ -18,6 +18,7 @@
 void transaction_clear(struct stream *stream)
 {
     struct transaction *transaction = &stream->transaction;
+    recovery_transaction_end(stream);
     transaction->is_open = false;
     transaction->is_split = false;
     transaction->size = 0;
