@@ -520,12 +520,29 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
 }
 
 /* The gap is counted as the router counted it: operations on one lane (router_touch). Commands over
- * several lanes are not counted here, which can only make the gap longer. */
-static void gap_count(struct recovery *recovery, const struct judgement *judgement, uint64_t offset)
+ * several lanes are not counted here, which can only make the gap longer. No position lies inside
+ * a transaction, however long, so all of it is as uncertain as its first command. */
+static void gap_count(const struct stream *stream, const struct judgement *judgement)
 {
+    struct recovery *recovery = stream->recovery;
     struct recovery_lane *lane = &recovery->lanes[judgement->lane];
-    if (judgement->is_one_lane && lane->gap > 0 && offset > lane->floor) {
+    if (!judgement->is_one_lane || lane->gap == 0 || stream->offset <= lane->floor) {
+        return;
+    }
+    if (stream->transaction.is_open) {
+        recovery->transaction_lane = lane;
+    } else {
         lane->gap--;
+    }
+}
+
+void recovery_transaction_end(struct stream *stream)
+{
+    struct recovery *recovery = stream->recovery;
+    if (recovery != NULL && recovery->transaction_lane != NULL) {
+        struct recovery_lane *lane = recovery->transaction_lane;
+        lane->gap -= lane->gap > 0;
+        recovery->transaction_lane = NULL;
     }
 }
 
@@ -546,7 +563,7 @@ enum recovery_verdict recovery_judge(struct stream *stream,
     uint32_t count = stream->keys.count;
     struct judgement judgement = judge_keys(stream, bytes, command, source_db);
     if (LIKELY(!stream->has_more_parts)) { /* a mark comes behind the last of them */
-        gap_count(stream->recovery, &judgement, stream->offset);
+        gap_count(stream, &judgement);
     }
     if (judgement.new == count) {
         return RECOVERY_APPLY;

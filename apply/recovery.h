@@ -82,6 +82,8 @@ MUST_CHECK bool recovery_is_new(struct stream *stream,
                                 uint64_t source_db,
                                 bool *is_new,
                                 struct syn_err *err);
+/* The open transaction is over: it counts as one command. */
+void recovery_transaction_end(struct stream *stream);
 /* Whether the lane has executed what has the stream's present offset. */
 bool recovery_is_done(const struct stream *stream, uint32_t lane);
 

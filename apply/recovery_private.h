@@ -23,6 +23,7 @@ struct recovery {
     uint32_t count;
     uint32_t unread;       /* of these, the ones without a floor */
     uint32_t retire_count; /* with so many keys, those that are over are looked for */
+    struct recovery_lane *transaction_lane; /* that the open transaction counts on; NULL: none */
     struct refetch refetch;
     struct select_name names[REFETCH_AT_ONCE]; /* at the source, of keys that are being read */
     struct recovery_lane lanes[];              /* by lane */

@@ -72,6 +72,15 @@ void engine_carry(struct syn_engine *engine)
     }
 }
 
+/* The same between two tries: what was a server before is one still, if it closes connections
+ * without a word. */
+static bool may_try_again(const struct syn_engine *engine, const struct syn_err *err)
+{
+    bool is_odd =
+        err->code == SYN_CODE_DESTINATION_PROTOCOL || err->code == SYN_CODE_SOURCE_PROTOCOL;
+    return is_odd ? engine->config.retry_ms > 0 : engine_may_retry(engine, err);
+}
+
 /* ---- down ---- */
 
 static void monitor_stop(struct syn_engine *engine)
@@ -223,7 +232,7 @@ bool engine_retry(struct syn_engine *engine, struct syn_err *err)
             return true;
         }
         take_down(engine, err);
-        if (!engine_may_retry(engine, err)) {
+        if (!may_try_again(engine, err)) {
             return false;
         }
     }

@@ -45,6 +45,17 @@ struct hammer {
     _Atomic uint64_t count;
 };
 
+/* More commands than lie between two positions, each on a key of its own. */
+static void hammer_transaction(struct test_client *client, struct random *state)
+{
+    char tag[24];
+    snprintf(tag, sizeof(tag), "{%u}", (unsigned)random_below(state, 5));
+    test_client_send(client, tag, "MULTI");
+    for (int i = 0; i < 100; i++)
+        test_client_send(client, tag, "INCR %s:%d", tag, i);
+    test_client_send(client, tag, "EXEC");
+}
+
 /* Over several keys of any slots. */
 static void hammer_across(struct test_client *client, struct random *state)
 {
@@ -97,6 +108,10 @@ static void hammer_across(struct test_client *client, struct random *state)
 
 static void hammer_one(struct hammer *hammer, struct test_client *client, struct random *state)
 {
+    if (random_below(state, 300) == 0) {
+        hammer_transaction(client, state);
+        return;
+    }
     if (hammer->is_cross_slot && random_below(state, 3) == 0) {
         hammer_across(client, state);
         return;
