@@ -5,7 +5,8 @@
  * and RDB and then follows every write. An engine is one such task. Open it from YAML or JSON text
  * (or from a syn_config), start it, ask for its status, be told of events, stop it, free it.
  * A source of RDB files (file:///path,…) is loaded as a snapshot is; such a task ends by itself,
- * with SYN_CODE_OK when all of them are written, and never enters SYN_PHASE_LIVE.
+ * with SYN_CODE_OK when all of them are written, and never enters SYN_PHASE_LIVE. It keeps no
+ * positions: when the destination fails it ends, and is started anew over what is there.
  *
  * Threads:   functions on one engine may be called from any thread, one at a time per engine,
  * except syn_engine_stop and syn_engine_status, which may be called concurrently with anything but

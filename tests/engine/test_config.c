@@ -562,6 +562,9 @@ static void test_file_source(void **state)
         {"db", "0,3", NULL},
         {"prefer-replica", "false", NULL},
         {"prefer-replica", "true", "prefer-replica: the source is a file"},
+        {"positions", "on", NULL},
+        {"heartbeat", "0", NULL},
+        {"heartbeat", "1s", "heartbeat: the source is a file"},
         {"source-user", "u", "source-user: the source is a file"},
         {"source-password", "p", "source-password: the source is a file"},
         {"source-password-file",
@@ -577,6 +580,7 @@ static void test_file_source(void **state)
             build(config);
             assert_int_equal(built.mode, SYNC_SNAPSHOT_ONLY);
             assert_int_equal(built.files.count, 2);
+            assert_false(built.has_positions); /* there is nothing to resume */
             assert_string_equal(config_file(&built.files, 0), "/a");
             assert_string_equal(config_file(&built.files, 1), "b");
         }
