@@ -58,6 +58,7 @@ struct batch *batch_take(struct batch_pool *pool)
     batch->sent = 0;
     batch->op_count = 0;
     batch->ops_done = 0;
+    batch->refused_count = 0;
     batch->has_select = false;
     batch->continues = false;
     return batch;

@@ -23,20 +23,30 @@ struct lane_port;
 enum op_kind {
     OP_COMMAND,  /* one reply, an error is a failure                                     */
     OP_TOLERANT, /* an error reply is expected and fine                                  */
+    OP_RESTORE,  /* a snapshot value; the destination may refuse to load it (refusal.h)  */
+    OP_CLAIM,    /* an array: the ids of key_count that are pending now (refusal.h)     */
     OP_SCRIPT,   /* a script's own error is fine, one of the server's state is a failure */
-    OP_MULTI,    /* +OK                                                                  */
-    OP_QUEUED,   /* +QUEUED                                                              */
-    OP_EXEC,     /* an array, in which an error is a failure of that queued command      */
+    OP_MULTI,    /* +OK; what follows up to OP_EXEC is queued, see lane_group.h          */
+    OP_EXEC,     /* an array with the reply of each queued operation                     */
+};
+
+/* What the lane noted about an answer that is no failure of the lane. */
+enum op_refusal {
+    REFUSAL_NONE,
+    REFUSAL_DATA,    /* RESTORE: the value cannot be loaded          */
+    REFUSAL_VERSION, /* RESTORE: the RDB version or the CRC is wrong */
+    REFUSAL_CLAIMS,  /* XCLAIM: key_count of its ids are not pending */
 };
 
 struct op {
     uint64_t offset;    /* live: replication offset just after it; snapshot: payload position */
     uint32_t pos;       /* its first byte in this batch; 0 when it began in an earlier one    */
-    uint32_t key_count; /* snapshot keys it writes; 0 for live operations                     */
+    uint32_t key_count; /* snapshot keys it writes; of a claim, its ids; 0 for live operations */
     uint16_t stream;
     uint16_t slot; /* of its (first) key; SLOT_NONE when it has none or nobody routes by it */
     uint8_t kind;  /* enum op_kind                                                       */
     bool is_live;
+    uint8_t refusal; /* enum op_refusal; W: lane */
 };
 _Static_assert(sizeof(struct op) <= 24, "one record per operation: keep it small");
 
@@ -50,9 +60,10 @@ struct batch {
     uint32_t end;           /* one past the last                                     */
     uint32_t sent;          /* lane: next byte to send                               */
     uint32_t op_count;
-    uint32_t ops_done; /* lane: answered                                        */
-    bool has_select;   /* lane: its own SELECT comes first and is answered first */
-    bool continues;    /* the next batch of this port must follow directly      */
+    uint32_t ops_done;      /* lane: answered                                        */
+    uint32_t refused_count; /* lane: operations with a refusal                  */
+    bool has_select;        /* lane: its own SELECT comes first and is answered first */
+    bool continues;         /* the next batch of this port must follow directly      */
     uint32_t bytes_size;
     uint32_t ops_size;
     struct op *ops;

@@ -118,6 +118,14 @@ static void insert(struct key_list *list, uint32_t position)
     list->count++;
 }
 
+bool key_list_add(struct key_list *list, uint32_t position, struct syn_err *err)
+{
+    if (!reserve(list, 1, err))
+        return false;
+    insert(list, position);
+    return true;
+}
+
 /* ---- where the keys are ---- */
 
 /* A command as the key search sees it. */
@@ -303,6 +311,7 @@ bool command_keys(const struct command_info *info,
         list->positions[list->count++] = 1;
         return true;
     }
+    ASSERT(info->spec_count != COMMAND_KEYS_ASKED);
     struct search search = {.info = info, .bytes = bytes, .command = command};
     for (uint32_t i = 0; i < info->spec_count; i++) {
         const struct key_spec *spec = &info->specs[i];

@@ -55,6 +55,10 @@ struct key_spec {
     int16_t first; /* COUNTED: position of the first key, relative to the start                  */
 };
 
+/* spec_count of a command that is not in the table and whose keys only the destination's code
+ * finds: see command_ask.h. command_keys is not for it. */
+#define COMMAND_KEYS_ASKED UINT8_MAX
+
 struct command_info {
     const char
         *name; /* upper case; "XGROUP CREATE" for a subcommand that has an entry of its own */
@@ -78,6 +82,8 @@ struct key_list {
 };
 MUST_CHECK bool key_list_init(struct key_list *list, struct syn_err *err);
 void key_list_deinit(struct key_list *list);
+/* Puts a position where it belongs. */
+MUST_CHECK bool key_list_add(struct key_list *list, uint32_t position, struct syn_err *err);
 
 /* Fills the list. False with err (SYN_CODE_SOURCE_DATA): wrong arity, a count that is not a number
  * or points beyond the arguments, an odd number of pairs. No keys is count 0. `bytes` is the

@@ -2,7 +2,7 @@
  * The decoder's loop. It never spins: with nothing to take it flushes, and sleeps until a feed, a
  * returning batch or the control thread wakes it.
  */
-#include "apply/stream_private.h"
+#include "apply/snapshot_mend.h"
 
 #include <string.h>
 
@@ -12,6 +12,18 @@
 /* A wait that no wake-up ends: another decoder's stream gives its right to hold much back. */
 #define HOLD_RETRY_MS 2
 #define IDLE_WAIT_MS 1000
+
+/* Positions of lanes that had nothing to do; see position.h. */
+static bool decoder_mark(struct decoder *decoder, uint64_t now_ns)
+{
+    struct router *router = &decoder->router;
+    if (router->positions == NULL || router->unit_owner != NULL ||
+        now_ns - decoder->marked_ns < (uint64_t)POSITION_INTERVAL_MS * 1000000) {
+        return true;
+    }
+    decoder->marked_ns = now_ns;
+    return router_mark_all(router);
+}
 
 static bool decoder_turn(struct decoder *decoder, bool *did, struct syn_err *err)
 {
@@ -68,7 +80,13 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
             return false;
         }
     }
-    if (!router_drain(&decoder->router)) {
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        if (!snapshot_settle(decoder->streams[i], err)) {
+            return false;
+        }
+    }
+    struct router *router = &decoder->router;
+    if ((router->positions != NULL && !router_mark_all(router)) || !router_drain(router)) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
     decoder_settle(decoder);
@@ -83,6 +101,25 @@ static bool decoder_has_blocked(const struct decoder *decoder)
         }
     }
     return false;
+}
+
+/* How long to sleep, at most, when nobody wakes us. */
+static int decoder_wait_ms(const struct decoder *decoder)
+{
+    const struct router *router = &decoder->router;
+    bool is_behind = router->positions != NULL && router_is_behind(router);
+    int wait_ms = decoder_has_blocked(decoder) ? HOLD_RETRY_MS
+                  : is_behind                  ? POSITION_INTERVAL_MS
+                                               : IDLE_WAIT_MS;
+    uint64_t now_ns = clock_monotonic_ns();
+    for (uint32_t i = 0; i < decoder->stream_count; i++) {
+        const struct stream *stream = decoder->streams[i];
+        if (stream->is_throttled && !atomic_load_relaxed(&decoder->task->paused)) {
+            wait_ms = throttle_wait_ms(
+                &decoder->router.meter, stream_throttle_phase(stream->state), now_ns, wait_ms);
+        }
+    }
+    return wait_ms;
 }
 
 /* Sleeps, unless there is something to do after all. */
@@ -102,7 +139,7 @@ static bool decoder_sleep(struct decoder *decoder, struct syn_err *err)
         waker_done(&decoder->waker);
         return true;
     }
-    waker_wait(&decoder->waker, decoder_has_blocked(decoder) ? HOLD_RETRY_MS : IDLE_WAIT_MS);
+    waker_wait(&decoder->waker, decoder_wait_ms(decoder));
     return true;
 }
 
@@ -120,6 +157,9 @@ static bool decoder_run(struct decoder *decoder, struct syn_err *err)
         }
         decoder_settle(decoder);
         uint64_t now_ns = clock_monotonic_ns();
+        if (!decoder_mark(decoder, now_ns)) {
+            return ERR(err, SYN_CODE_STOPPED, "stopped");
+        }
         if (!did || now_ns - flushed_ns >= FLUSH_INTERVAL_NS) {
             router_flush(&decoder->router);
             flushed_ns = now_ns;

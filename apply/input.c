@@ -140,7 +140,7 @@ static enum step input_next(struct stream *stream, struct syn_err *err)
         return input_restart(stream, next, err) ? STEP_DONE : STEP_FAIL;
     }
     if (next->kind == CHUNK_CONTINUE) {
-        memcpy(stream->session.replid, next->session.replid, sizeof(stream->session.replid));
+        stream_session_continues(stream, &next->session);
     }
     if (stream->chunk == NULL) {
         stream->chunk = next;

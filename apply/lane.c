@@ -109,6 +109,7 @@ static void lane_return(struct lane *lane)
             lane->tail = NULL;
         }
         ASSERT(lane->send != batch);
+        lane_group_return(&lane->group, batch);
         struct lane_port *port = batch->port;
         bool is_pushed = ring_spsc_push(&port->to_decoder, batch);
         ASSERT(is_pushed); /* the ring holds every batch of the decoder */
@@ -181,12 +182,20 @@ static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_
         batch->has_select = false;
         return reply->kind != REPLY_ERROR || lane_select_refused(lane, batch, reply, err);
     }
-    const struct op *op = &batch->ops[batch->ops_done++];
-    if (UNLIKELY(!lane_reply_fits(op, reply))) {
+    struct op *op = &batch->ops[batch->ops_done++];
+    if (lane->group.is_open) {
+        return op->kind == OP_EXEC ? lane_group_end(lane, batch, op, reply, err)
+                                   : lane_group_queued(lane, batch, op, reply, err);
+    }
+    if (UNLIKELY(!lane_reply_fits(op, reply)) && !lane_sets_aside(batch, op, reply)) {
         return lane_refused(lane, batch, op, reply, err);
     }
+    if (op->kind == OP_MULTI) {
+        lane_group_begin(&lane->group, batch, batch->ops_done);
+        return true;
+    }
     counter_add(&lane->ops_acked, 1);
-    if (op->key_count > 0) {
+    if (op->key_count > 0 && op->kind != OP_CLAIM) {
         counter_add(&lane->keys_acked, op->key_count);
     }
     return true;
@@ -198,6 +207,7 @@ static bool lane_scan(struct lane *lane, uint32_t size, struct syn_err *err)
     for (;;) {
         size_t used = 0;
         const struct reply *reply;
+        lane->scanner.with_elements = lane->group.is_open;
         enum resp_status status =
             reply_scan(&lane->scanner, lane->receive + pos, size - pos, &used, &reply, err);
         pos += used;
@@ -208,7 +218,9 @@ static bool lane_scan(struct lane *lane, uint32_t size, struct syn_err *err)
             err_context(err, "destination %s", lane->endpoint_text);
             return false;
         }
-        if (!lane_reply(lane, reply, err)) {
+        bool is_good = status == RESP_ELEMENT ? lane_group_element(lane, reply, err)
+                                              : lane_reply(lane, reply, err);
+        if (!is_good) {
             return false;
         }
     }

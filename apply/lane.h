@@ -10,7 +10,8 @@
  * order.
  * 2. After a batch that `continues`, nothing but the next batch of the same port is sent.
  * 3. A batch is returned only when all its bytes are sent and all its operations answered without
- *    failure; so what came back is at the destination.
+ *    failure; so what came back is at the destination, but for values that it refused to load,
+ * which are noted in the batch (refusal.h).
  * 4. The n-th reply belongs to the n-th operation sent: replies carry no names, so nothing may be
  * skipped.
  *
@@ -26,6 +27,7 @@
 
 #include "apply/batch.h"
 #include "apply/failure.h"
+#include "apply/lane_group.h"
 #include "io/io.h"
 #include "rdb/rdb.h"
 
@@ -57,6 +59,7 @@ struct lane {
     uint32_t port_next;          /* where the round over the ports goes on             */
     uint32_t db;                 /* selected on the connection after what was queued   */
     bool is_failed;
+    struct lane_group group;
     struct reply_scanner scanner;
     struct io_op send_op;
     struct io_op receive_op;

@@ -43,7 +43,7 @@ static void op_describe(const struct batch *batch, const struct op *op, struct o
 {
     memset(text, 0, sizeof(*text));
     snprintf(text->command, sizeof(text->command), "a command");
-    if (op->pos < BATCH_PREFIX) {
+    if (batch == NULL || op->pos < BATCH_PREFIX) {
         return; /* it began in a batch that is gone */
     }
     const uint8_t *at = batch->bytes + op->pos;
@@ -168,6 +168,37 @@ bool lane_script_error_fits(const struct reply *reply)
     return reply->text_size > 0;
 }
 
+static bool reply_begins(const struct reply *reply, const char *words)
+{
+    size_t size = strlen(words);
+    return reply->text_size >= size && memcmp(reply->text, words, size) == 0;
+}
+
+bool lane_sets_aside(struct batch *batch, struct op *op, const struct reply *reply)
+{
+    if (op->kind == OP_CLAIM && reply->kind == REPLY_ARRAY && reply->error_count == 0 &&
+        reply->integer < (int64_t)op->key_count) {
+        op->refusal = REFUSAL_CLAIMS;
+        op->key_count -= (uint32_t)reply->integer;
+        batch->refused_count++;
+        return true;
+    }
+    if (op->kind != OP_RESTORE || reply->kind != REPLY_ERROR) {
+        return false;
+    }
+    if (reply_begins(reply, "ERR DUMP payload version")) {
+        op->refusal = REFUSAL_VERSION;
+    } else if (reply_begins(reply, "ERR Bad data format") ||
+               reply_begins(reply, "ERR Unsupported foreign data type")) {
+        op->refusal = REFUSAL_DATA;
+    } else {
+        return false;
+    }
+    op->key_count = 0; /* no key was written */
+    batch->refused_count++;
+    return true;
+}
+
 bool lane_refused(const struct lane *lane,
                   const struct batch *batch,
                   const struct op *op,
@@ -185,16 +216,11 @@ bool lane_refused(const struct lane *lane,
     if (op->slot != SLOT_NONE) {
         snprintf(slot, sizeof(slot), ", slot %u", op->slot);
     }
-    char inside[48] = "";
-    if (op->kind == OP_EXEC && reply->kind == REPLY_ARRAY) {
-        snprintf(inside, sizeof(inside), " (its command %u)", reply->error_index + 1);
-    }
     return ERR(err,
                reply_code(answer),
-               "destination %s refused %s%s%s (stream %u, %s %llu%s%s): %s%s",
+               "destination %s refused %s%s (stream %u, %s %llu%s%s): %s%s",
                lane->endpoint_text,
                text.command,
-               inside,
                text.type,
                op->stream,
                op->is_live ? "offset" : "snapshot byte",

@@ -1,5 +1,5 @@
 /* What a reply means, and errors that explain a bad one: operation, slot, offset, key hash. Private
- * to lane.c. */
+ * to lane.c and refusal.c. */
 #ifndef APPLY_LANE_ERROR_H
 #define APPLY_LANE_ERROR_H
 
@@ -15,20 +15,26 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
 {
     switch ((enum op_kind)op->kind) {
     case OP_COMMAND:
+    case OP_RESTORE:
         return reply->kind != REPLY_ERROR;
     case OP_TOLERANT:
         return true;
+    case OP_CLAIM:
+        return reply->kind == REPLY_ARRAY && reply->error_count == 0 &&
+               reply->integer == (int64_t)op->key_count;
     case OP_SCRIPT:
         return reply->kind != REPLY_ERROR || lane_script_error_fits(reply);
     case OP_MULTI:
         return reply->kind == REPLY_STATUS;
-    case OP_QUEUED:
-        return reply->kind == REPLY_STATUS;
     case OP_EXEC:
-        return reply->kind == REPLY_ARRAY && reply->error_count == 0;
+        return reply->kind == REPLY_ARRAY;
     }
     return false;
 }
+
+/* Whether an answer that does not fit only concerns this operation's value: noted for its decoder,
+ * and the lane goes on. */
+bool lane_sets_aside(struct batch *batch, struct op *op, const struct reply *reply);
 
 /* Each fills err and returns false. */
 bool lane_refused(const struct lane *lane,

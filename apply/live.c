@@ -7,6 +7,7 @@
  * effect on data is dropped and counted. What cannot be applied stops the task with command, slots
  * and offset; nothing is skipped in silence.
  */
+#include "apply/recovery.h"
 #include "apply/stream_private.h"
 
 #include <ctype.h>
@@ -72,39 +73,7 @@ bool live_forward_args(struct stream *stream,
                        struct op op,
                        struct syn_err *err)
 {
-    struct router *router = stream->router;
-    uint8_t head[RESP_HEAD_MAX];
-    size_t size = (size_t)(resp_put_head(head, '*', count) - head);
-    for (uint32_t i = 0; i < count; i++) {
-        size += resp_bulk_size(args[i].size);
-    }
-    if (size <= router->batch_bytes) {
-        uint8_t *begin = router_reserve(router, lane, db, size);
-        if (begin == NULL) {
-            return stopped(err);
-        }
-        uint8_t *out = resp_put_head(begin, '*', count);
-        for (uint32_t i = 0; i < count; i++) {
-            out = resp_put_bulk(out, args[i].bytes, args[i].size);
-        }
-        router_commit(router, lane, begin, out, op);
-        return true;
-    }
-    if (!router_unit_begin(router, lane, db) || !router_unit_op(router, lane) ||
-        !router_put(router, lane, head, (size_t)(resp_put_head(head, '*', count) - head))) {
-        return stopped(err);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        size_t head_size = (size_t)(resp_put_head(head, '$', args[i].size) - head);
-        if (!router_put(router, lane, head, head_size) ||
-            !router_put(router, lane, args[i].bytes, args[i].size) ||
-            !router_put(router, lane, "\r\n", 2)) {
-            return stopped(err);
-        }
-    }
-    router_unit_done(router, lane, op);
-    router_unit_end(router, lane);
-    return true;
+    return router_args(stream->router, lane, db, args, count, op) || stopped(err);
 }
 
 /* ---- places ---- */
@@ -127,7 +96,7 @@ bool live_place(struct stream *stream,
 {
     const struct route *route = stream->task->route;
     struct key_list *keys = &stream->keys;
-    if (!command_keys(info, bytes, command, keys, err)) {
+    if (!live_keys(stream, info, bytes, command, err)) {
         char where[200];
         err_context(err, "%s", live_where(stream, bytes, command, where));
         return false;
@@ -230,6 +199,50 @@ static bool apply_alone(struct stream *stream,
     return router_drain(stream->router) || stopped(err);
 }
 
+/* What it touches is not known, so nothing may run beside it; a cluster would not know where. */
+static bool apply_keyless(struct stream *stream,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          uint32_t db,
+                          struct syn_err *err)
+{
+    if (stream->task->route->is_cluster) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s has no keys, so which shard of the cluster at the destination must run it "
+                   "is not known; stop the use of this command, or use a standalone destination",
+                   live_where(stream, bytes, command, where));
+    }
+    return apply_alone(stream, bytes, command, 0, db, err);
+}
+
+/* SORT with BY or GET of a pattern reads keys that it does not name, on whatever lane they are. A
+ * cluster refuses it by itself. */
+bool live_reads_unnamed(const struct stream *stream,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command)
+{
+    bool is_sort = info->name_size == 4 && memcmp(info->name, "SORT", 4) == 0;
+    const struct route *route = stream->task->route;
+    if (!is_sort || route->is_cluster || route->lane_count == 1) {
+        return false;
+    }
+    for (uint32_t i = 2; i + 1 < command->argc; i++) {
+        const struct resp_arg *operand = &command->argv[i + 1];
+        if (arg_is(bytes, command, i, "LIMIT")) {
+            i += 2;
+        } else if (arg_is(bytes, command, i, "BY") || arg_is(bytes, command, i, "GET")) {
+            if (memchr(bytes + operand->pos, '*', operand->size) != NULL) {
+                return true;
+            }
+            i++;
+        }
+    }
+    return false;
+}
+
 static bool apply_keys(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
@@ -241,7 +254,11 @@ static bool apply_keys(struct stream *stream,
     if (!live_place(stream, info, bytes, command, &place, err)) {
         return false;
     }
-    if (LIKELY(place_is_whole(stream, &place))) {
+    if (UNLIKELY(stream->keys.count == 0 && stream->task->route->lane_count > 1)) {
+        return apply_keyless(stream, bytes, command, db, err);
+    }
+    bool is_alone = live_reads_unnamed(stream, info, bytes, command);
+    if (LIKELY(place_is_whole(stream, &place) && !is_alone)) {
         return live_forward(
             stream, place.lane, db, bytes, command->size, live_op(stream, place.slot), err);
     }
@@ -275,6 +292,28 @@ uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *comman
     return 0;
 }
 
+bool live_put_trim(struct stream *stream,
+                   uint32_t lane,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   uint32_t limit)
+{
+    /* Two pieces of the command around the gap, with a new count in front. */
+    const struct resp_arg *before = &command->argv[limit - 1];
+    const struct resp_arg *last = &command->argv[limit + 1];
+    const uint8_t *gap = bytes + before->pos + before->size + 2;
+    const uint8_t *gap_end = bytes + last->pos + last->size + 2;
+    const uint8_t *body = memchr(bytes, '\n', command->size);
+    ASSERT(body != NULL);
+    body++;
+    uint8_t head[RESP_HEAD_MAX];
+    size_t head_size = (size_t)(resp_put_head(head, '*', command->argc - 2) - head);
+    struct router *router = stream->router;
+    return router_put(router, lane, head, head_size) &&
+           router_put(router, lane, body, (size_t)(gap - body)) &&
+           router_put(router, lane, gap_end, (size_t)(bytes + command->size - gap_end));
+}
+
 static bool apply_trim(struct stream *stream,
                        const struct command_info *info,
                        const uint8_t *bytes,
@@ -286,22 +325,11 @@ static bool apply_trim(struct stream *stream,
     if (found == 0) {
         return apply_keys(stream, info, bytes, command, db, err);
     }
-    /* Two pieces of the command around the gap, with a new count in front. */
-    const uint8_t *gap = bytes + command->argv[found - 1].pos + command->argv[found - 1].size + 2;
-    const uint8_t *gap_end =
-        bytes + command->argv[found + 1].pos + command->argv[found + 1].size + 2;
-    const uint8_t *body = memchr(bytes, '\n', command->size);
-    ASSERT(body != NULL);
-    body++;
     uint16_t slot = key_slot(stream, bytes, command, 1);
     uint32_t lane = route_lane(stream->task->route, slot);
-    uint8_t head[RESP_HEAD_MAX];
-    size_t head_size = (size_t)(resp_put_head(head, '*', command->argc - 2) - head);
     struct router *router = stream->router;
     if (!router_unit_begin(router, lane, db) || !router_unit_op(router, lane) ||
-        !router_put(router, lane, head, head_size) ||
-        !router_put(router, lane, body, (size_t)(gap - body)) ||
-        !router_put(router, lane, gap_end, (size_t)(bytes + command->size - gap_end))) {
+        !live_put_trim(stream, lane, bytes, command, found)) {
         return stopped(err);
     }
     router_unit_done(router, lane, live_op(stream, slot));
@@ -392,6 +420,25 @@ static bool live_db(const struct stream *stream,
     return true;
 }
 
+/* Of CLUSTER's subcommands a source propagates those of its own affairs, and in Valkey 9 the
+ * removal of all keys of a slot, which would leave them here. */
+static bool live_cluster(struct stream *stream,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct syn_err *err)
+{
+    if (arg_is(bytes, command, 1, "FLUSHSLOT")) {
+        char where[200];
+        return ERR(err,
+                   SYN_CODE_UNSUPPORTED,
+                   "%s FLUSHSLOT removes all keys of a slot at the source, and is not applied; "
+                   "delete them with DEL or UNLINK instead, and start again",
+                   live_where(stream, bytes, command, where));
+    }
+    counter_add(&stream->dropped, 1);
+    return true;
+}
+
 bool live_apply(struct stream *stream,
                 const struct command_info *info,
                 const uint8_t *bytes,
@@ -406,6 +453,16 @@ bool live_apply(struct stream *stream,
     if (db == DB_NONE && !live_is_beyond_db(info)) {
         counter_add(&stream->dropped, 1);
         return true;
+    }
+    if (UNLIKELY(stream->recovery != NULL)) {
+        switch (recovery_judge(stream, info, bytes, command, source_db, err)) {
+        case RECOVERY_APPLY:
+            break;
+        case RECOVERY_LEAVE:
+            return true;
+        case RECOVERY_FAIL:
+            return false;
+        }
     }
     switch (info->class) {
     case COMMAND_WRITE:
@@ -429,11 +486,11 @@ bool live_apply(struct stream *stream,
         return apply_restore_asking(stream, bytes, command, db, err);
     case COMMAND_READ:
     case COMMAND_PING:
-    case COMMAND_PUBLISH:
-    case COMMAND_CLUSTER:
     case COMMAND_REPLCONF:
         counter_add(&stream->dropped, 1);
         return true;
+    case COMMAND_CLUSTER:
+        return live_cluster(stream, bytes, command, err);
     default:
         return live_admin(stream, info, bytes, command, source_db, err);
     }
@@ -471,6 +528,47 @@ live_replconf(struct stream *stream, const uint8_t *bytes, const struct resp_com
     }
 }
 
+/* A write, deletion or expiry of a heartbeat, as servers propagate them: SETEX to 6.0, SET … PX
+ * in 6.2, SET … PXAT from 7.0; DEL or UNLINK of it alone when its time is over. */
+static bool live_is_heartbeat(const struct stream *stream,
+                              const struct command_info *info,
+                              const uint8_t *bytes,
+                              const struct resp_command *command)
+{
+    if (LIKELY(command->argc < 2 || !heartbeat_is_key(&stream->task->heartbeat,
+                                                      bytes + command->argv[1].pos,
+                                                      command->argv[1].size))) {
+        return false;
+    }
+    return info->is_key_first || (info->class == COMMAND_SPLIT_KEYS && command->argc == 2);
+}
+
+static void live_heartbeat(struct stream *stream,
+                           const struct command_info *info,
+                           const uint8_t *bytes,
+                           const struct resp_command *command)
+{
+    struct heartbeat_watch *watch = &stream->heartbeat;
+    counter_add(&stream->dropped, 1);
+    struct slice key = arg_slice(bytes, command, 1);
+    uint32_t at = strcmp(info->name, "SET") == 0 ? 2 : strcmp(info->name, "SETEX") == 0 ? 3 : 0;
+    if (at == 0 || at >= command->argc || key.size != strlen(watch->key) ||
+        memcmp(key.bytes, watch->key, key.size) != 0) {
+        return;
+    }
+    struct slice value = arg_slice(bytes, command, at);
+    uint64_t written_us = heartbeat_time_us(value.bytes, value.size);
+    if (written_us != 0) {
+        heartbeat_seen(watch, written_us, stream->offset);
+    }
+}
+
+/* Its database is copied, or it is of none. */
+static bool live_is_selected(const struct stream *stream, const struct command_info *info)
+{
+    return task_db(stream->task, stream->source_db) != DB_NONE || live_is_beyond_db(info);
+}
+
 static bool live_command(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command,
@@ -479,13 +577,14 @@ static bool live_command(struct stream *stream,
     const struct command_info *info =
         command_find(bytes + command->argv[0].pos, command->argv[0].size);
     if (UNLIKELY(info == NULL)) {
-        char where[200];
-        return ERR(err,
-                   SYN_CODE_UNSUPPORTED,
-                   "%s is not a command that this version knows, so its keys are unknown too; stop "
-                   "the use of "
-                   "this command, or use a later Syncline",
-                   live_where(stream, bytes, command, where));
+        if (task_db(stream->task, stream->source_db) == DB_NONE) {
+            counter_add(&stream->dropped, 1);
+            return true;
+        }
+        enum step step = live_ask(stream, bytes, command, &info, err);
+        if (step != STEP_DONE || info == NULL) {
+            return step != STEP_FAIL;
+        }
     }
     switch (info->class) {
     case COMMAND_SELECT:
@@ -501,8 +600,21 @@ static bool live_command(struct stream *stream,
     default:
         break;
     }
+    if (UNLIKELY(info->is_key_first && command->argc >= 2 &&
+                 position_is_key(bytes + command->argv[1].pos, command->argv[1].size))) {
+        counter_add(&stream->dropped, 1); /* the source is the destination of another task */
+        return true;
+    }
+    if (UNLIKELY(stream->task->missing != NULL) &&
+        command_is_missing(stream->task->missing, info) && live_is_selected(stream, info)) {
+        return live_missing(stream, info, bytes, command, err);
+    }
+    if (UNLIKELY(live_is_heartbeat(stream, info, bytes, command))) {
+        live_heartbeat(stream, info, bytes, command);
+        return true;
+    }
     if (UNLIKELY(stream->transaction.is_open)) {
-        return transaction_add(stream, bytes, command->size, err);
+        return transaction_add(stream, info, bytes, command->size, err);
     }
     return live_apply(stream, info, bytes, command, stream->source_db, err);
 }
@@ -513,7 +625,7 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
     size_t wanted = 1;
     uint64_t count = 0;
     enum step step = STEP_DONE;
-    while (pos < window->size) {
+    while (pos < window->size && !throttle_is_spent(&stream->router->meter)) {
         struct resp_command command;
         const uint8_t *bytes = window->bytes + pos;
         enum resp_status status =
@@ -535,6 +647,20 @@ enum step live_step(struct stream *stream, const struct window *window, struct s
         stream->offset += command.size;
         count++;
         if (!live_command(stream, bytes, &command, err)) {
+            step = STEP_FAIL;
+            break;
+        }
+        if (UNLIKELY(stream->is_asking)) { /* not taken */
+            stream->offset -= command.size;
+            count--;
+            wanted = 1;
+            break;
+        }
+        /* What a transaction keeps is not written yet. */
+        if ((!stream->transaction.is_open || stream->transaction.is_split) &&
+            !router_done(
+                stream->router, stream->index, stream->offset, (uint32_t)stream->source_db)) {
+            stopped(err);
             step = STEP_FAIL;
             break;
         }

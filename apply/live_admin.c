@@ -3,10 +3,12 @@
  * keys.
  *
  * They are barriers: everything that this decoder wrote before is answered first, and they are
- * answered before anything later goes out. That is exact while one stream feeds the destination.
+ * answered before anything later goes out. Those that would take the positions with them are one
+ * transaction with the positions' return. That is exact while one stream feeds the destination.
  * With several streams a flush would also take what the others own, so it is refused, with what to
  * do.
  */
+#include "apply/recovery.h"
 #include "apply/stream_private.h"
 
 #include <string.h>
@@ -39,15 +41,82 @@ arg_db(const uint8_t *bytes, const struct resp_command *command, uint32_t i, uin
 
 /* ---- flushes ---- */
 
+/* MULTI, unless batches are groups anyway. */
+static bool unit_multi(struct stream *stream, uint32_t lane, uint32_t db)
+{
+    struct router *router = stream->router;
+    struct op op = live_op(stream, SLOT_NONE);
+    op.kind = OP_MULTI;
+    if (!router_unit_begin(router, lane, db)) {
+        return false;
+    }
+    if (router_has_groups(router)) {
+        return true;
+    }
+    if (!router_unit_op(router, lane) ||
+        !router_put(router, lane, ROUTER_MULTI, sizeof(ROUTER_MULTI) - 1)) {
+        return false;
+    }
+    router_unit_done(router, lane, op);
+    return true;
+}
+
+static bool unit_exec(struct stream *stream, uint32_t lane)
+{
+    struct router *router = stream->router;
+    struct op op = live_op(stream, SLOT_NONE);
+    op.kind = OP_EXEC;
+    if (!router_has_groups(router)) {
+        if (!router_unit_op(router, lane) ||
+            !router_put(router, lane, ROUTER_EXEC, sizeof(ROUTER_EXEC) - 1)) {
+            return false;
+        }
+        router_unit_done(router, lane, op);
+    }
+    router_unit_end(router, lane);
+    return true;
+}
+
+/* A flush takes the position with it, so both are one transaction. The hashes of further lanes to
+ * the same shard cannot join it in a cluster, since their slots differ: for a moment they are gone,
+ * and a crash just then costs a new full copy. */
+static bool
+flush_shard(struct stream *stream, uint32_t shard, const struct slice *name, uint32_t db)
+{
+    const struct route *route = stream->task->route;
+    struct router *router = stream->router;
+    uint32_t first = route->shard_lane[shard];
+    uint32_t end =
+        shard + 1 < route->shard_count ? route->shard_lane[shard + 1] : route->lane_count;
+    if (router->positions == NULL) {
+        return router_args(router, first, db, name, 1, live_op(stream, SLOT_NONE));
+    }
+    if (recovery_is_done(stream, first)) {
+        return true; /* and what came behind it may be there already */
+    }
+    if (!unit_multi(stream, first, db) ||
+        !router_args(router, first, db, name, 1, live_op(stream, SLOT_NONE)) ||
+        !router_position_again(router, first) || !unit_exec(stream, first)) {
+        return false;
+    }
+    if (end - first > 1 && !router_drain(router)) {
+        return false;
+    }
+    for (uint32_t lane = first + 1; lane < end; lane++) {
+        if (!router_position_again(router, lane)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool
 flush_everywhere(struct stream *stream, const char *name, uint32_t db, struct syn_err *err)
 {
-    const struct route *route = stream->task->route;
-    const struct slice args[] = {{(const uint8_t *)name, strlen(name)}};
-    for (uint32_t i = 0; i < route->shard_count; i++) {
-        if (!live_forward_args(
-                stream, route->shard_lane[i], db, args, 1, live_op(stream, SLOT_NONE), err)) {
-            return false;
+    const struct slice arg = {(const uint8_t *)name, strlen(name)};
+    for (uint32_t i = 0; i < stream->task->route->shard_count; i++) {
+        if (!flush_shard(stream, i, &arg, db)) {
+            return stopped(err);
         }
     }
     return true;
@@ -110,6 +179,31 @@ static bool forward_alone(struct stream *stream,
     return router_drain(stream->router) || stopped(err);
 }
 
+/* The databases change places, and the positions in one of them are brought back. */
+static bool swap_databases(struct stream *stream, uint32_t a, uint32_t b, const struct slice *args)
+{
+    struct router *router = stream->router;
+    const struct position_plan *plan = router->positions;
+    struct op op = live_op(stream, SLOT_NONE);
+    char digits[NUM_DIGITS_MAX];
+    uint32_t now = plan->db == a ? b : a;
+    if (!router_drain(router) || !unit_multi(stream, 0, a) ||
+        !router_args(router, 0, a, args, 3, op)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < 2 * plan->lane_count; i++) {
+        const struct position_lane *lane = &plan->lanes[i / 2];
+        const char *key = i % 2 == 0 ? lane->key : lane->dirty_key;
+        const struct slice move[] = {SLICE("MOVE"),
+                                     {(const uint8_t *)key, strlen(key)},
+                                     {(uint8_t *)digits, num_write_u64(digits, plan->db)}};
+        if (!router_unit_db(router, 0, now, op) || !router_args(router, 0, now, move, 3, op)) {
+            return false;
+        }
+    }
+    return unit_exec(stream, 0) && router_drain(router);
+}
+
 static bool admin_swapdb(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command,
@@ -153,7 +247,11 @@ static bool admin_swapdb(struct stream *stream,
     const struct slice args[] = {SLICE("SWAPDB"),
                                  {(uint8_t *)digits_a, num_write_u64(digits_a, to_a)},
                                  {(uint8_t *)digits_b, num_write_u64(digits_b, to_b)}};
-    return forward_alone(stream, to_a, args, 3, err);
+    const struct position_plan *plan = stream->router->positions;
+    if (plan == NULL || (plan->db != to_a && plan->db != to_b)) {
+        return forward_alone(stream, to_a, args, 3, err);
+    }
+    return swap_databases(stream, to_a, to_b, args) || stopped(err);
 }
 
 static bool admin_move(struct stream *stream,
@@ -277,11 +375,11 @@ static bool admin_function(struct stream *stream,
                            const struct resp_command *command,
                            struct syn_err *err)
 {
-    if (!stream->task->has_functions) {
+    if (!stream->task->intake.has_functions) {
         return refuse(stream,
                       bytes,
                       command,
-                      "changes function libraries, which the destination's version does not know",
+                      "changes function libraries, which the destination does not take",
                       err);
     }
     struct slice args[8];
@@ -318,6 +416,14 @@ static bool admin_script(struct stream *stream,
     if (command->argc < 2 || command->argc > 4) {
         return refuse(stream, bytes, command, "has a form that is not known", err);
     }
+    if (arg_is(bytes, command, 1, "FLUSH")) {
+        scripts_forget(stream);
+        if (stream->task->stream_count > 1) {
+            /* The others' sources go on using theirs; a script that nobody calls does no harm. */
+            counter_add(&stream->dropped, 1);
+            return true;
+        }
+    }
     for (uint32_t i = 0; i < command->argc; i++) {
         args[i] = arg_slice(bytes, command, i);
     }
@@ -333,6 +439,9 @@ static bool admin_eval(struct stream *stream,
 {
     struct command_place place;
     if (!live_place(stream, info, bytes, command, &place, err)) {
+        return false;
+    }
+    if (!live_script_load(stream, bytes, command, err)) {
         return false;
     }
     const struct route *route = stream->task->route;
@@ -360,6 +469,54 @@ static bool admin_eval(struct stream *stream,
     return router_drain(stream->router) || stopped(err);
 }
 
+/* ---- messages ----
+ * They go to the lane of their channel, so that those of one channel keep their order. With one
+ * lane that is also the order of all else; with several nothing orders a message and the keys of
+ * another lane. A cluster takes PUBLISH at any node, SPUBLISH at the owner of the channel's slot.
+ */
+
+bool live_channel(struct stream *stream,
+                  const struct command_info *info,
+                  const uint8_t *bytes,
+                  const struct resp_command *command,
+                  struct command_place *place,
+                  struct syn_err *err)
+{
+    if (!command_keys(info, bytes, command, &stream->keys, err)) { /* checks the number of words */
+        char where[200];
+        err_context(err, "%s", live_where(stream, bytes, command, where));
+        return false;
+    }
+    struct slice channel = arg_slice(bytes, command, 1);
+    const struct route *route = stream->task->route;
+    *place = (struct command_place){.is_one_slot = true, .is_one_lane = true};
+    place->slot = route_slot(route, channel.bytes, channel.size);
+    place->lane = route_lane(route, place->slot);
+    return true;
+}
+
+static bool admin_publish(struct stream *stream,
+                          const struct command_info *info,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          uint64_t source_db,
+                          struct syn_err *err)
+{
+    if (!task_publishes(stream->task, info)) {
+        counter_add(&stream->dropped, 1);
+        return true;
+    }
+    struct command_place place;
+    return live_channel(stream, info, bytes, command, &place, err) &&
+           live_forward(stream,
+                        place.lane,
+                        task_publish_db(stream->task, source_db),
+                        bytes,
+                        command->size,
+                        live_op(stream, is_spublish(info) ? place.slot : SLOT_NONE),
+                        err);
+}
+
 bool live_admin(struct stream *stream,
                 const struct command_info *info,
                 const uint8_t *bytes,
@@ -383,6 +540,8 @@ bool live_admin(struct stream *stream,
         return admin_script(stream, bytes, command, err);
     case COMMAND_EVAL:
         return admin_eval(stream, info, bytes, command, source_db, err);
+    case COMMAND_PUBLISH:
+        return admin_publish(stream, info, bytes, command, source_db, err);
     default:
         return refuse(stream, bytes, command, "cannot be applied", err);
     }

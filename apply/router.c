@@ -1,6 +1,10 @@
-#include "apply/router.h"
+#include "apply/router_private.h"
 
 #include <string.h>
+
+#include "apply/refusal.h"
+
+#define PACE_WAIT_MS 1000
 
 /* ---- batches out and back ---- */
 
@@ -9,13 +13,15 @@ static void writer_push(struct router *router, struct lane_writer *writer)
     struct batch *batch = writer->batch;
     ASSERT(batch != NULL);
     ASSERT(batch->end > batch->begin);
+    if (writer->is_group && !writer->is_unit) {
+        router_group_close(router, writer);
+    }
     batch->continues = writer->is_unit;
     writer->batch = NULL;
     struct lane *lane = writer->port->lane;
     bool is_pushed = ring_spsc_push(&writer->port->to_lane, batch);
     ASSERT(is_pushed); /* the ring holds every batch of this router */
     waker_wake(io_loop_waker(lane->applier->loop));
-    (void)router;
 }
 
 /* Gives the MSET its real count, now that it is known; see router_group for the layout. */
@@ -57,6 +63,9 @@ bool router_collect(struct router *router)
             ASSERT(writer->seqs[writer->seq_head] == batch->seq);
             writer->seq_head = (writer->seq_head + 1) % router->pool.count;
             writer->seq_count--;
+            if (UNLIKELY(batch->refused_count > 0)) {
+                refusals_take(router, i, batch);
+            }
             batch_give(&router->pool, batch);
             did = true;
         }
@@ -73,6 +82,53 @@ bool router_collect(struct router *router)
         router->frontier = frontier;
     }
     return did;
+}
+
+/* ---- rates ---- */
+
+bool router_pass(struct router *router, enum throttle_phase phase)
+{
+    if (router->meter.throttle == NULL) {
+        return true;
+    }
+    bool may = throttle_pass(&router->meter, phase, clock_monotonic_ns());
+    uint32_t piece_bytes = router->meter.piece_bytes[phase];
+    router->batch_bytes =
+        piece_bytes < router->batch_bytes_max ? piece_bytes : router->batch_bytes_max;
+    return may;
+}
+
+/* In the middle of a unit, where no other stream may pass: waits here. False: asked to stop. */
+static bool router_pace(struct router *router)
+{
+    struct throttle_meter *meter = &router->meter;
+    if (!throttle_is_spent(meter)) {
+        return true;
+    }
+    router_flush(router);
+    uint64_t now_ns;
+    while (!throttle_pass(meter, meter->phase, now_ns = clock_monotonic_ns())) {
+        waker_prepare(router->waker);
+        router_collect(router);
+        if (atomic_load_acquire(router->abort)) {
+            waker_done(router->waker);
+            return false;
+        }
+        int wait_ms = throttle_wait_ms(meter, meter->phase, now_ns, PACE_WAIT_MS);
+        waker_wait(router->waker, throttle_is_changed(meter) ? 0 : wait_ms);
+    }
+    return true;
+}
+
+static uint32_t writer_shard(const struct lane_writer *writer)
+{
+    return writer->port->lane->shard;
+}
+
+/* MULTI and EXEC are ours or the source's, not operations of their own. */
+static bool op_is_counted(const struct op *op)
+{
+    return op->kind != OP_MULTI && op->kind != OP_EXEC;
 }
 
 static bool writer_may_open(const struct router *router, const struct lane_writer *writer)
@@ -125,7 +181,7 @@ static struct batch *writer_open(struct router *router, struct lane_writer *writ
 
 /* ---- operations ---- */
 
-static void batch_op(struct batch *batch, const struct op *op, uint32_t pos)
+void batch_op(struct batch *batch, const struct op *op, uint32_t pos)
 {
     ASSERT(batch->op_count < batch->ops_size);
     struct op *slot = &batch->ops[batch->op_count++];
@@ -133,8 +189,6 @@ static void batch_op(struct batch *batch, const struct op *op, uint32_t pos)
     slot->pos = pos;
 }
 
-/* "*2 SELECT db", at most 33 bytes. */
-#define SELECT_SIZE_MAX 33
 _Static_assert(SELECT_SIZE_MAX <= BATCH_PREFIX, "the lane writes one into the prefix");
 
 static uint8_t *select_encode(uint8_t *out, uint32_t db)
@@ -145,7 +199,7 @@ static uint8_t *select_encode(uint8_t *out, uint32_t db)
     return resp_put_bulk(out + 16, digits, size);
 }
 
-static void batch_select(struct batch *batch, uint32_t db, struct op op)
+void batch_select(struct batch *batch, uint32_t db, struct op op)
 {
     if (batch->db_last == db) {
         return;
@@ -168,13 +222,25 @@ uint8_t *router_reserve(struct router *router, uint32_t lane, uint32_t db, size_
     ASSERT_DEBUG(!writer->is_unit);
     writer_close_group(writer);
     struct batch *batch = writer->batch;
-    if (batch != NULL && (batch->bytes_size - batch->end < size + SELECT_SIZE_MAX ||
-                          batch->ops_size - batch->op_count < 2)) {
+    /* A long group is ended inside the batch: the server keeps queued commands until EXEC, and more
+     * of them than its cache holds cost it twice. */
+    bool is_full_group = writer->is_group && writer->ops_since >= ROUTER_GROUP_OPS;
+    uint32_t tails = is_full_group ? 2 : 1;
+    if (batch != NULL &&
+        (batch->bytes_size - batch->end < size + SELECT_SIZE_MAX + tails * router->tail_bytes ||
+         batch->ops_size - batch->op_count < 2 + tails * router->tail_ops ||
+         router_group_changes(router, writer))) {
         writer_push(router, writer);
         batch = NULL;
     }
     if (batch == NULL && (batch = writer_open(router, writer)) == NULL) {
         return NULL;
+    }
+    if (UNLIKELY(writer->is_group && is_full_group)) {
+        router_group_close(router, writer);
+    }
+    if (router->is_group_wanted && !writer->is_group) {
+        router_group_open(writer);
     }
     if (batch->db_last != db) {
         batch_select(batch, db, (struct op){.slot = SLOT_NONE, .kind = OP_COMMAND});
@@ -185,11 +251,15 @@ uint8_t *router_reserve(struct router *router, uint32_t lane, uint32_t db, size_
 void router_commit(
     struct router *router, uint32_t lane, const uint8_t *begin, const uint8_t *end, struct op op)
 {
-    struct batch *batch = router->writers[lane].batch;
+    struct lane_writer *writer = &router->writers[lane];
+    struct batch *batch = writer->batch;
     ASSERT_DEBUG(begin == batch->bytes + batch->end);
     ASSERT_DEBUG(end <= batch->bytes + batch->bytes_size);
     batch->end = (uint32_t)(end - batch->bytes);
+    throttle_charge(
+        &router->meter, writer_shard(writer), op_is_counted(&op), (uint64_t)(end - begin));
     batch_op(batch, &op, (uint32_t)(begin - batch->bytes));
+    router_touch(router, writer, &op);
 }
 
 /* ---- MSET of snapshot strings ----
@@ -237,6 +307,10 @@ bool router_group(struct router *router,
     if (LIKELY(value->form == RDB_STRING_RAW)) {
         memcpy(out, value->data.bytes, value->text_size);
     } else if (!rdb_string_decode(value, out, err)) {
+        if (writer->group_count == 0) { /* nothing of it stays */
+            batch->end = writer->group_begin;
+            batch->op_count--;
+        }
         return false;
     }
     out += value->text_size;
@@ -244,9 +318,55 @@ bool router_group(struct router *router,
     *out++ = '\n';
     batch->end = (uint32_t)(out - batch->bytes);
     writer->group_count++;
+    throttle_charge(&router->meter, writer_shard(writer), 1, size);
     struct op *group = &batch->ops[batch->op_count - 1];
     group->offset = op.offset;
     group->key_count++;
+    return true;
+}
+
+bool router_args(struct router *router,
+                 uint32_t lane,
+                 uint32_t db,
+                 const struct slice *args,
+                 uint32_t count,
+                 struct op op)
+{
+    uint8_t head[RESP_HEAD_MAX];
+    size_t head_size = (size_t)(resp_put_head(head, '*', count) - head);
+    size_t size = head_size;
+    for (uint32_t i = 0; i < count; i++) {
+        size += resp_bulk_size(args[i].size);
+    }
+    if (size <= router->batch_bytes && !router->writers[lane].is_unit) {
+        uint8_t *begin = router_reserve(router, lane, db, size);
+        if (begin == NULL) {
+            return false;
+        }
+        uint8_t *out = resp_put_head(begin, '*', count);
+        for (uint32_t i = 0; i < count; i++) {
+            out = resp_put_bulk(out, args[i].bytes, args[i].size);
+        }
+        router_commit(router, lane, begin, out, op);
+        return true;
+    }
+    bool is_inside = router->writers[lane].is_unit;
+    if ((!is_inside && !router_unit_begin(router, lane, db)) || !router_unit_op(router, lane) ||
+        !router_put(router, lane, head, head_size)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        head_size = (size_t)(resp_put_head(head, '$', args[i].size) - head);
+        if (!router_put(router, lane, head, head_size) ||
+            !router_put(router, lane, args[i].bytes, args[i].size) ||
+            !router_put(router, lane, "\r\n", 2)) {
+            return false;
+        }
+    }
+    router_unit_done(router, lane, op);
+    if (!is_inside) {
+        router_unit_end(router, lane);
+    }
     return true;
 }
 
@@ -263,15 +383,22 @@ bool router_unit_begin(struct router *router, uint32_t lane, uint32_t db)
     return true;
 }
 
+/* Of a unit, what goes out at once. */
+static uint32_t unit_piece(const struct router *router)
+{
+    return router->meter.is_limited ? router->batch_bytes : UINT32_MAX;
+}
+
 static struct batch *unit_room(struct router *router, struct lane_writer *writer, size_t size)
 {
     struct batch *batch = writer->batch;
     ASSERT(writer->is_unit);
-    if (batch != NULL &&
-        (batch->bytes_size - batch->end < size || batch->op_count == batch->ops_size)) {
+    if (batch != NULL && (batch->bytes_size - batch->end < size + router->tail_bytes ||
+                          batch->ops_size - batch->op_count < 1 + router->tail_ops ||
+                          batch->end - batch->begin >= unit_piece(router))) {
         uint32_t db = batch->db_last;
         writer_push(router, writer);
-        batch = writer_open(router, writer);
+        batch = router_pace(router) ? writer_open(router, writer) : NULL;
         if (batch != NULL) {
             /* The connection is already there: no SELECT may get into the middle of a unit. */
             batch->db_first = db;
@@ -290,10 +417,13 @@ bool router_put(struct router *router, uint32_t lane, const void *bytes, size_t 
         if (batch == NULL) {
             return false;
         }
-        size_t room = batch->bytes_size - batch->end;
+        size_t room = batch->bytes_size - batch->end - router->tail_bytes;
+        size_t piece = unit_piece(router) - (batch->end - batch->begin);
+        room = piece < room ? piece : room;
         size_t take = size < room ? size : room;
         memcpy(batch->bytes + batch->end, from, take);
         batch->end += (uint32_t)take;
+        throttle_charge(&router->meter, writer_shard(writer), 0, take);
         from += take;
         size -= take;
     }
@@ -317,8 +447,10 @@ void router_unit_done(struct router *router, uint32_t lane, struct op op)
     struct lane_writer *writer = &router->writers[lane];
     struct batch *batch = writer->batch;
     ASSERT(writer->is_unit);
+    throttle_charge(&router->meter, writer_shard(writer), op_is_counted(&op), 0);
     /* router_put left room for a record in the batch that holds the operation's last byte. */
     batch_op(batch, &op, writer->mark_seq == batch->seq ? writer->mark_pos : 0);
+    router_touch(router, writer, &op);
 }
 
 bool router_unit_db(struct router *router, uint32_t lane, uint32_t db, struct op op)
@@ -395,7 +527,8 @@ bool router_init(struct router *router,
     router->route = route;
     router->waker = waker;
     router->abort = abort;
-    router->batch_bytes = options->batch_bytes - SELECT_SIZE_MAX;
+    router->batch_bytes_max = options->batch_bytes - SELECT_SIZE_MAX;
+    router->batch_bytes = router->batch_bytes_max;
     router->seq_next = 1;
     router->frontier = 1;
     ASSERT(options->batch_count >= 2 * route->lane_count + ROUTER_RESERVE);
@@ -421,10 +554,13 @@ bool router_init(struct router *router,
 
 void router_deinit(struct router *router)
 {
+    mem_free(MEM_APPLY, router->stream_positions);
+    mem_free(MEM_APPLY, router->marked);
     if (router->writers != NULL) {
         mem_free(MEM_APPLY, router->writers[0].seqs);
     }
     mem_free(MEM_APPLY, router->writers);
     batch_pool_deinit(&router->pool);
+    throttle_meter_deinit(&router->meter);
     memset(router, 0, sizeof(*router));
 }

@@ -16,6 +16,10 @@
  * can always get one, because ROUTER_RESERVE of them are kept for it (lane.c tells why that
  * suffices).
  *
+ * 5. A position (position.h) is written behind everything that it covers, and only between two
+ * commands of a stream, so it never covers a part of one. For a standalone destination a batch is a
+ * group: MULTI, operations, position, EXEC.
+ *
  * Threads:   a router belongs to its decoder; `route` is constant.
  * Limits:    batches of the pool, and at most lane_batches_max of them on one lane, so that a slow
  * shard does not take all. Errors:    a function that returns false was asked to stop (`abort`),
@@ -26,12 +30,22 @@
 
 #include "apply/batch.h"
 #include "apply/lane.h"
+#include "apply/position.h"
+#include "apply/throttle.h"
 #include "rdb/rdb.h"
+
+struct stream;
 
 #define ROUTER_RESERVE 2
 /* Keys per MSET of a snapshot: a server spends about half the CPU per key on an MSET of 50 that it
  * spends on a SET, and hardly less beyond 100. */
 #define ROUTER_GROUP_MAX 100
+
+/* Operations after which a group is ended, when nothing else ends it. A server keeps what is queued
+ * until EXEC: groups of 1000 cost a third of its CPU, groups of 64 some 6 %. */
+#define ROUTER_GROUP_OPS 64
+#define ROUTER_MULTI "*1\r\n$5\r\nMULTI\r\n"
+#define ROUTER_EXEC "*1\r\n$4\r\nEXEC\r\n"
 
 struct route {
     bool is_cluster;
@@ -66,6 +80,11 @@ struct lane_writer {
     bool is_unit;      /* a unit is open: the batch must continue                */
     uint64_t mark_seq; /* batch and position where the unit's operation began    */
     uint32_t mark_pos;
+    /* Positions. */
+    bool is_group;         /* the open batch, or the unit, began with MULTI          */
+    uint8_t touched_count; /* streams with operations here since the last position   */
+    uint16_t touched[POSITION_TOUCHED_MAX];
+    uint32_t ops_since; /* operations since the last position                     */
 };
 
 struct router {
@@ -73,16 +92,40 @@ struct router {
     struct lane_writer *writers; /* one per lane */
     struct batch_pool pool;
     uint32_t lane_batches_max;
-    uint32_t batch_bytes;
+    uint32_t batch_bytes_max; /* of one operation outside a unit */
+    uint32_t batch_bytes;     /* the same, as the byte rates allow now */
+    struct throttle_meter meter;
     uint64_t seq_next;
     uint64_t frontier;
     struct waker *waker;       /* the decoder's                     */
     const _Atomic bool *abort; /* set: give up waiting              */
+    struct stream *streams;    /* those that write here, by router_next */
+    size_t refused_bytes;      /* of operations that are kept to be mended: refusal.h */
     const void *unit_owner;    /* the stream whose unit stays open between steps, or NULL */
     uint64_t wait_ns;          /* time spent waiting for batches    */
+    /* Positions; plan NULL: none are written. */
+    const struct position_plan *positions;
+    struct position_stream *stream_positions; /* by stream index; those of other decoders stay off        */
+    uint32_t stream_count;
+    uint64_t *marked;     /* by lane and stream: no position up to this offset is written     */
+    uint32_t tail_bytes;  /* kept free in every batch for the end of a group                  */
+    uint32_t tail_ops;    /* the same for records                                             */
+    uint16_t stream;      /* whose operations are being written                               */
+    bool is_group_wanted; /* they belong in a group                                           */
+    bool is_mark_due;     /* some lane has POSITION_GAP operations, or too many streams       */
     /* W: decoder, relaxed. R: any: shown in status. */
     _Atomic bool is_waiting;
 };
+
+/* The number of the lane's open batch, into which the last operation was written. */
+static inline uint64_t router_batch_seq(const struct router *router, uint32_t lane)
+{
+    return router->writers[lane].batch->seq;
+}
+static inline const struct lane *router_lane(const struct router *router, uint32_t lane)
+{
+    return router->writers[lane].port->lane;
+}
 
 struct router_options {
     uint32_t batch_count;
@@ -99,6 +142,70 @@ MUST_CHECK bool router_init(struct router *router,
                             const _Atomic bool *abort,
                             struct syn_err *err);
 void router_deinit(struct router *router); /* a zeroed router is allowed */
+
+/* Before a stream's next operations: whether the rates allow them now. Units wait by themselves. */
+bool router_pass(struct router *router, enum throttle_phase phase);
+
+/* Positions of `stream_count` streams are written from now on, by a plan that outlives the router.
+ */
+MUST_CHECK bool router_set_positions(struct router *router,
+                                     const struct position_plan *plan,
+                                     uint32_t stream_count,
+                                     struct syn_err *err);
+/* Whether transactions need no MULTI of their own. */
+static inline bool router_has_groups(const struct router *router)
+{
+    return router->positions != NULL && router->positions->mode == POSITION_GROUP;
+}
+/* What is written from here on belongs to this stream, and is live or not. */
+static inline void router_stream(struct router *router, uint16_t stream, bool is_live)
+{
+    router->stream = stream;
+    router->is_group_wanted =
+        is_live && router_has_groups(router) && router->stream_positions[stream].is_on;
+}
+/* Every operation of the stream up to `offset` is written; it has database `db` selected there. */
+MUST_CHECK bool router_mark_due(struct router *router);
+MUST_CHECK static inline bool
+router_done(struct router *router, uint16_t stream, uint64_t offset, uint32_t db)
+{
+    if (router->positions == NULL) {
+        return true;
+    }
+    router->stream_positions[stream].offset = offset;
+    router->stream_positions[stream].db = db;
+    return LIKELY(!router->is_mark_due) || router_mark_due(router);
+}
+/* An operation on this lane was left out (recovery.h): it counts like one that was written, because
+ * whoever continues after this run counts it too. */
+void router_left_out(struct router *router, uint32_t lane, uint16_t stream);
+/* Writes the positions that are behind; between commands only. */
+MUST_CHECK bool router_mark_all(struct router *router);
+/* Whether router_mark_all has something to write. */
+bool router_is_behind(const struct router *router);
+/* The first position of a stream whose snapshot is at the destination, or the same under a new
+ * replication id (`old` is removed; NULL: none). The caller drained before. */
+MUST_CHECK bool router_position_begin(struct router *router,
+                                      uint16_t stream,
+                                      const char *replid,
+                                      const char *old,
+                                      uint64_t offset,
+                                      uint32_t db);
+/* A full copy begins in this history: says whose it is, in place of what was said of `old`. */
+MUST_CHECK bool
+router_position_own(struct router *router, uint16_t stream, const char *replid, const char *old);
+/* The stream begins anew: its positions are removed. */
+MUST_CHECK bool router_position_drop(struct router *router, uint16_t stream);
+/* All fields of this lane once more, behind a flush. Inside the flush's unit or group. */
+MUST_CHECK bool router_position_again(struct router *router, uint32_t lane);
+
+/* One command from its arguments, of any size. */
+MUST_CHECK bool router_args(struct router *router,
+                            uint32_t lane,
+                            uint32_t db,
+                            const struct slice *args,
+                            uint32_t count,
+                            struct op op);
 
 /* Room for one operation of up to `size` bytes (at most router->batch_bytes), contiguous, in the
  * open batch of the lane, in database db; the SELECT it may need is written. NULL: asked to stop.

@@ -1,9 +1,8 @@
-/* What one server says of itself, and what its version can do. */
+/* What one server says of itself. */
 #include <stdio.h>
 #include <string.h>
 
 #include "apply/server_private.h"
-#include "rdb/rdb.h"
 
 enum syn_code topology_code(enum side side, enum topology_problem problem)
 {
@@ -14,23 +13,25 @@ enum syn_code topology_code(enum side side, enum topology_problem problem)
     return codes[side][problem];
 }
 
-/* "7.0.15" is 70015; what does not follow that form counts as 0 from there on. */
-static uint32_t version_number(const char *text)
+uint32_t server_version(const char *text, size_t size)
 {
     uint32_t parts[3] = {0};
-    const char *p = text;
+    size_t pos = 0;
     for (int i = 0; i < 3; i++) {
-        size_t digits = strspn(p, "0123456789");
+        size_t digits = 0;
+        while (pos + digits < size && text[pos + digits] >= '0' && text[pos + digits] <= '9') {
+            digits++;
+        }
         uint64_t value;
-        if (!num_read_u64(p, digits, &value) || value > 99) {
+        if (!num_read_u64(text + pos, digits, &value) || value > 99) {
             break;
         }
         parts[i] = (uint32_t)value;
-        p += digits;
-        if (*p != '.') {
+        pos += digits;
+        if (pos == size || text[pos] != '.') {
             break;
         }
-        p++;
+        pos++;
     }
     return parts[0] * 10000 + parts[1] * 100 + parts[2];
 }
@@ -80,7 +81,54 @@ static void read_version(const char *info, struct server *server)
     if (server->version_text[0] == '\0') {
         info_field(info, "redis_version", server->version_text, sizeof(server->version_text));
     }
-    server->version = version_number(server->version_text);
+    server->version = server_version(server->version_text, strlen(server->version_text));
+}
+
+/* Versions whose abilities are known. Later ones take more, or other things. */
+static bool is_known_version(const struct server *server)
+{
+    return server->is_valkey ? server->version >= 70200 && server->version < 100000
+                             : server->version >= 20600 && server->version < 90000;
+}
+
+/* Lines such as "dragonfly_version:…", of things that only speak the protocol. */
+static bool has_other_product(const char *info)
+{
+    static const char *const own[] = {"redis_version", "valkey_version", "gcc_version"};
+    static const char suffix[] = "_version:";
+    for (const char *found = info; (found = strstr(found, suffix)) != NULL; found++) {
+        const char *begin = found;
+        while (begin > info && begin[-1] != '\n') {
+            begin--;
+        }
+        size_t size = (size_t)(found - begin) + strlen(suffix) - 1;
+        bool is_own = false;
+        for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+            is_own = is_own || (strlen(own[i]) == size && memcmp(begin, own[i], size) == 0);
+        }
+        /* Only a field's name: values may hold anything. */
+        if (!is_own && memchr(begin, ':', size) == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether this is an original server of a known version: what those always tell is there, and
+ * nothing that others add. Managed services hide or change some of it. */
+static bool is_standard(const char *info, const struct server *server)
+{
+    char text[64];
+    bool has_kernel = info_field(info, "os", text, sizeof(text)) &&
+                      (strncmp(text, "Linux ", 6) == 0 || strncmp(text, "Darwin ", 7) == 0 ||
+                       strstr(text, "BSD ") != NULL);
+    /* Valkey 9 has another name for it. */
+    bool has_mode = (info_field(info, "redis_mode", text, sizeof(text)) ||
+                     info_field(info, "server_mode", text, sizeof(text))) &&
+                    (strcmp(text, "standalone") == 0 || strcmp(text, "cluster") == 0);
+    return is_known_version(server) && has_kernel && has_mode &&
+           info_number(info, "process_id", 0) > 0 && info_field(info, "gcc_version", text, 2) &&
+           strlen(server->run_id) == 40 && !has_other_product(info);
 }
 
 void server_parse(const char *info, struct server *server)
@@ -97,9 +145,12 @@ void server_parse(const char *info, struct server *server)
         info_field(info, "master_link_status", text, sizeof(text)) && strcmp(text, "up") == 0;
     info_field(info, "run_id", server->run_id, sizeof(server->run_id));
     info_field(info, "master_replid", server->replid, sizeof(server->replid));
+    info_field(info, "master_replid2", server->replid2, sizeof(server->replid2));
     int64_t offset = info_number(info, "master_repl_offset", 0);
     server->offset = offset > 0 ? (uint64_t)offset : 0;
     read_keyspace(info, server);
+    server->is_count_known = server->key_count > 0 || strstr(info, "# Keyspace") != NULL;
+    server->is_standard = is_standard(info, server);
 }
 
 redisReply *info_ask(struct control *control, struct syn_err *err)
@@ -114,6 +165,23 @@ redisReply *info_ask(struct control *control, struct syn_err *err)
     return reply;
 }
 
+/* A destination that hides its version is asked for what it takes instead (intake.h); whether it
+ * has keys must be known all the same. */
+static bool server_without_version(struct control *control, struct server *server)
+{
+    struct syn_err ignored;
+    snprintf(server->version_text, sizeof(server->version_text), "unknown");
+    redisReply *reply = server->is_count_known ? NULL : control_ask(control, &ignored, "DBSIZE");
+    if (reply != NULL && reply->type == REDIS_REPLY_INTEGER && reply->integer >= 0) {
+        server->key_count = (uint64_t)reply->integer;
+        server->is_count_known = true;
+    }
+    if (reply != NULL) {
+        freeReplyObject(reply);
+    }
+    return true;
+}
+
 bool server_read(struct control *control, struct server *server, struct syn_err *err)
 {
     redisReply *reply = info_ask(control, err);
@@ -123,6 +191,9 @@ bool server_read(struct control *control, struct server *server, struct syn_err 
     server->endpoint = control->endpoint;
     server_parse(reply->str, server);
     freeReplyObject(reply);
+    if (server->version == 0 && control->side == SIDE_DESTINATION) {
+        return server_without_version(control, server);
+    }
     if (server->version == 0) {
         char text[ENDPOINT_TEXT_MAX];
         return ERR(err,
@@ -135,85 +206,7 @@ bool server_read(struct control *control, struct server *server, struct syn_err 
     return true;
 }
 
-/* ---- what versions can do (DUMP payload table) ---- */
-
-/* The highest footer that RESTORE accepts; `exact`: only that one. */
-static uint16_t footer_max(const struct server *server, bool *exact)
-{
-    static const struct {
-        uint32_t version;
-        uint16_t footer;
-    } redis[] = {{70400, 12}, {70200, 11}, {70000, 10}, {50000, 9}, {40000, 8}, {30200, 7}};
-    *exact = false;
-    if (server->is_valkey) {
-        return 11;
-    }
-    for (size_t i = 0; i < sizeof(redis) / sizeof(redis[0]); i++) {
-        if (server->version >= redis[i].version) {
-            *exact = server->version == 30200; /* 3.2.0 still compared with != */
-            return redis[i].footer;
-        }
-    }
-    *exact = true;
-    return 6;
-}
-
-bool server_restore_version(const struct server *server,
-                            uint8_t type,
-                            bool is_valkey_rdb,
-                            uint16_t *version)
-{
-    uint16_t needed = rdb_type_version_min(type, is_valkey_rdb);
-    if (needed == 0) {
-        return false;
-    }
-    if (type >= RDB_TYPE_HASH_METADATA_PRE_GA) {
-        /* The families went apart here: hash field TTLs of the other one are never understood, and
-         * Valkey's 22 would even be misread by Redis as its own 22. */
-        if (is_valkey_rdb && type == RDB_TYPE_HASH_METADATA_PRE_GA) {
-            *version = needed;
-            return server->is_valkey && server->version >= 90000;
-        }
-        *version = needed;
-        return !is_valkey_rdb && !server->is_valkey && server->version >= 70400;
-    }
-    bool is_exact;
-    uint16_t most = footer_max(server, &is_exact);
-    if (needed > most) {
-        return false;
-    }
-    *version = is_exact ? most : needed;
-    return true;
-}
-
-bool topology_restore_version(const struct topology *topology,
-                              uint8_t type,
-                              bool is_valkey_rdb,
-                              uint16_t *version)
-{
-    ASSERT(topology->shard_count > 0);
-    uint16_t common = 0;
-    for (uint32_t i = 0; i < topology->shard_count; i++) {
-        uint16_t one;
-        if (!server_restore_version(&topology->shards[i].server, type, is_valkey_rdb, &one)) {
-            return false;
-        }
-        /* Servers that insist on different values: only in a cluster of 3.0 and 3.2.0. */
-        if (i > 0 && one != common) {
-            return false;
-        }
-        common = one;
-    }
-    *version = common;
-    return true;
-}
-
-bool topology_has_set_pxat(const struct topology *topology)
-{
-    return topology->version_min >= 60200; /* Valkey begins with 7.2 */
-}
-
-bool topology_has_functions(const struct topology *topology)
+bool topology_has_spublish(const struct topology *topology)
 {
     return topology->version_min >= 70000;
 }

@@ -11,10 +11,5 @@ enum syn_code topology_code(enum side side, enum topology_problem problem);
 redisReply *info_ask(struct control *control, struct syn_err *err);
 /* Fills everything but the endpoint from the text of INFO. */
 void server_parse(const char *info, struct server *server);
-/* topology_restore_version for one server. */
-bool server_restore_version(const struct server *server,
-                            uint8_t type,
-                            bool is_valkey_rdb,
-                            uint16_t *version);
 
 #endif

@@ -1,11 +1,14 @@
 /*
  * Snapshot: items of the RDB into operations.
  *
- * Three ways out, the cheapest that is right (destination CPU per key, Redis 7.0: 0.9–1.2 µs in an
- * MSET, 1.8 as a SET, 2.2 as a RESTORE): strings without expiry join an MSET; strings with expiry
- * become SET … PXAT; everything else is RESTORE … REPLACE ABSTTL with the raw bytes. All three
+ * The cheapest way out that is right, by what the destination takes (intake.h; its CPU per key,
+ * Redis 7.0: 0.9–1.2 µs in an MSET, 1.8 as a SET, 2.2 as a RESTORE): strings without expiry join an
+ * MSET; strings with expiry become SET … PXAT; everything else that it loads is RESTORE … REPLACE
+ * ABSTTL with the raw bytes; what is left is rewritten as commands (snapshot_rewrite.c). All
  * replace the key whole, so each may be repeated.
  */
+#include "apply/snapshot_mend.h"
+#include "apply/snapshot_reform.h"
 #include "apply/snapshot_rewrite.h"
 #include "apply/snapshot_write.h"
 
@@ -31,6 +34,8 @@ void snapshot_begin(struct stream *stream)
     hold_clear(stream, &stream->value_hold);
     stream->snapshot_db = task_db(stream->task, 0);
     stream->is_valkey = false;
+    stream->claims_offset = 0;
+    snapshot_reform_source(stream, LISTPACK_UNKNOWN);
     atomic_store_relaxed(&stream->keys_read, 0);
     atomic_store_relaxed(&stream->keys_announced, 0);
     atomic_store_relaxed(&stream->snapshot_bytes, 0);
@@ -93,9 +98,12 @@ value_write_lower(struct stream *stream, const uint8_t *body, size_t size, struc
         memcpy(hold->bytes, body, size);
     }
     if (!rdb_stream_lower(hold->bytes, &size, value->item.type, value->load_type, err)) {
-        return STEP_FAIL;
+        if (!snapshot_corrupt(stream, err)) {
+            return STEP_FAIL;
+        }
+    } else {
+        value->item.type = value->load_type;
     }
-    value->item.type = value->load_type;
     enum step step = value_write(stream, hold->bytes, size, err);
     hold_clear(stream, hold);
     return step;
@@ -133,8 +141,12 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
         stream->item_wanted = size + 1;
         return STEP_WAIT;
     }
-    if (total != UINT64_MAX && total > size && total > stream->task->hold_bytes_free &&
-        value->way == VALUE_WHOLE) {
+    value->is_measured = total != UINT64_MAX;
+    bool is_large = total != UINT64_MAX && total > size && total > stream->task->hold_bytes_free;
+    if (is_large && value->way == VALUE_WHOLE && snapshot_restore_version(stream) == 0) {
+        value->way = VALUE_REWRITE; /* a string; others were told at their key */
+    }
+    if (is_large && value->way == VALUE_WHOLE && !snapshot_reform_wanted(stream)) {
         if (!value_name_fits(stream, err)) {
             return STEP_FAIL;
         }
@@ -174,12 +186,14 @@ static enum step value_begin(struct stream *stream, struct walk *walk, struct sy
 }
 
 /* A value that outgrows what may be held goes on as commands, with what was gathered of it first. A
- * module's cannot: then hold_reserve says that it is too large. */
+ * module's cannot, nor a single blob, of which a decoder holds less: then hold_reserve says that it
+ * is too large. */
 static bool value_outgrows(struct stream *stream, size_t more)
 {
     const struct snapshot_value *value = &stream->value;
     return stream->value_hold.size + more > stream->task->hold_bytes_max &&
-           rdb_type_kind(value->item.type, stream->is_valkey) != RDB_KIND_MODULE;
+           rdb_type_kind(value->item.type, stream->is_valkey) != RDB_KIND_MODULE &&
+           !(value->is_measured && snapshot_reform_wanted(stream));
 }
 
 static bool value_convert(struct stream *stream, struct syn_err *err)
@@ -212,13 +226,22 @@ static enum step value_finish(struct stream *stream, struct syn_err *err)
     return is_done ? STEP_DONE : STEP_FAIL;
 }
 
+/* With a rate, no more of a value is taken at once than may go out at once. */
+static size_t value_piece(const struct stream *stream, size_t size)
+{
+    const struct router *router = stream->router;
+    bool is_limited = router->meter.is_limited && stream->value.way != VALUE_WHOLE;
+    return is_limited && size > router->batch_bytes ? router->batch_bytes : size;
+}
+
 /* A further piece of a value that did not lie in one window. */
 static enum step value_continue(struct stream *stream, struct walk *walk, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     struct hold *hold = &stream->value_hold;
     const uint8_t *piece = walk->bytes + walk->pos;
-    size_t size = walk->size - walk->pos;
+    size_t whole = walk->size - walk->pos;
+    size_t size = value_piece(stream, whole);
     if (value->way == VALUE_WHOLE && value_outgrows(stream, size) && !value_convert(stream, err)) {
         return STEP_FAIL;
     }
@@ -245,6 +268,10 @@ static enum step value_continue(struct stream *stream, struct walk *walk, struct
     } else if (value->way == VALUE_WHOLE) {
         memcpy(hold->bytes + hold->size, piece, used);
         hold->size += used;
+    }
+    if (status == RDB_MORE && size < whole) {
+        ASSERT(used > 0); /* fewer than 32 bytes are left unused */
+        return STEP_DONE;
     }
     if (status == RDB_MORE) {
         if (used == 0) {
@@ -291,18 +318,11 @@ static bool item_select(struct stream *stream, const struct rdb_item *item, stru
  * anything else as commands. */
 static void value_choose_way(struct stream *stream)
 {
-    static const uint8_t streams[] = {RDB_TYPE_STREAM_LISTPACKS_2, RDB_TYPE_STREAM_LISTPACKS};
     struct snapshot_value *value = &stream->value;
-    const uint16_t *versions = stream->task->restore_version[stream->is_valkey];
-    value->way = VALUE_REWRITE;
-    for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++) {
-        bool is_earlier = rdb_type_kind(value->item.type, stream->is_valkey) == RDB_KIND_STREAM &&
-                          streams[i] < value->item.type;
-        if (is_earlier && versions[streams[i]] != 0 && value->way == VALUE_REWRITE) {
-            value->way = VALUE_WHOLE;
-            value->load_type = streams[i];
-        }
-    }
+    uint8_t form = intake_stream_form(
+        &stream->task->intake, stream->is_valkey, value->item.type, stream->restore_refused);
+    value->way = form != RDB_TYPE_STRING ? VALUE_WHOLE : VALUE_REWRITE;
+    value->load_type = value->way == VALUE_WHOLE ? form : value->item.type;
 }
 
 static enum step
@@ -311,14 +331,18 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
     struct snapshot_value *value = &stream->value;
     value->item = *item;
     value->load_type = item->type;
+    value->offset = rdb_parser_offset(stream->parser);
     value->db = stream->snapshot_db;
-    value->way = value->db == DB_NONE ? VALUE_SKIP : VALUE_WHOLE;
+    bool is_left_out =
+        value->db == DB_NONE || position_is_key(item->name.bytes, item->name.size) ||
+        heartbeat_is_key(&stream->task->heartbeat, item->name.bytes, item->name.size);
+    value->way = is_left_out ? VALUE_SKIP : VALUE_WHOLE;
     if (value->way != VALUE_SKIP) {
         const struct route *route = stream->task->route;
         value->slot = route_slot(route, item->name.bytes, item->name.size);
         value->lane = route_lane(route, value->slot);
-        if (UNLIKELY(item->type != RDB_TYPE_STRING &&
-                     stream->task->restore_version[stream->is_valkey][item->type] == 0)) {
+        /* A string may still join an MSET. */
+        if (UNLIKELY(item->type != RDB_TYPE_STRING && snapshot_restore_version(stream) == 0)) {
             value_choose_way(stream);
         }
     }
@@ -357,18 +381,26 @@ static enum step item_end(struct stream *stream, const struct rdb_item *item, st
     return STEP_DONE;
 }
 
+static bool slice_is(const struct slice *slice, const char *word)
+{
+    return slice->size == strlen(word) && memcmp(slice->bytes, word, slice->size) == 0;
+}
+
 static enum step item_aux(struct stream *stream, const struct rdb_item *item, struct syn_err *err)
 {
-    static const char stream_db[] = "repl-stream-db";
-    static const char script[] = "lua";
     const struct slice *name = &item->name;
-    if (name->size == sizeof(stream_db) - 1 && memcmp(name->bytes, stream_db, name->size) == 0) {
+    const char *text = (const char *)item->text.bytes;
+    if (slice_is(name, "repl-stream-db")) {
         /* A replica's stream goes on in this database without a SELECT. */
         uint64_t db;
-        if (num_read_u64((const char *)item->text.bytes, item->text.size, &db)) {
+        if (num_read_u64(text, item->text.size, &db)) {
             stream->source_db = db;
         }
-    } else if (name->size == sizeof(script) - 1 && memcmp(name->bytes, script, name->size) == 0) {
+    } else if (slice_is(name, "redis-ver") || slice_is(name, "valkey-ver")) {
+        bool is_valkey = name->bytes[0] == 'v';
+        snapshot_reform_source(stream,
+                               listpack_form_of(server_version(text, item->text.size), is_valkey));
+    } else if (slice_is(name, "lua")) {
         return snapshot_write_script(stream, &item->text, err) ? STEP_DONE : STEP_FAIL;
     }
     return STEP_DONE;
@@ -443,6 +475,9 @@ static enum step payload_finish(struct stream *stream, struct syn_err *err)
             (unsigned long long)stream->payload_pos);
         return STEP_FAIL;
     }
+    if (!snapshot_settle(stream, err)) {
+        return STEP_FAIL;
+    }
     stream_payload_end(stream);
     return STEP_DONE;
 }
@@ -501,7 +536,11 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
     enum step step = STEP_DONE;
     bool is_over = false;
     stream->item_wanted = 1;
-    while (step == STEP_DONE && !is_over) {
+    while (step == STEP_DONE && !is_over && !throttle_is_spent(&stream->router->meter)) {
+        if (UNLIKELY(stream->refusals != NULL) && !stream->value.is_open &&
+            !snapshot_mend(stream, err)) {
+            return STEP_FAIL;
+        }
         if (stream->value.is_open && stream->value.is_new) {
             step = value_begin(stream, &walk, err);
         } else if (stream->value.is_open) {
@@ -538,6 +577,9 @@ enum step snapshot_step(struct stream *stream, const struct window *window, stru
 enum step snapshot_file_end(struct stream *stream, struct syn_err *err)
 {
     if (stream->state == STREAM_MARK) {
+        if (!snapshot_settle(stream, err)) {
+            return STEP_FAIL;
+        }
         stream_payload_end(stream);
         return STEP_DONE;
     }
@@ -568,6 +610,9 @@ snapshot_mark_step(struct stream *stream, const struct window *window, struct sy
     stream->payload_pos += take;
     input_use(stream, take);
     if (stream->mark_matched == EOF_MARK_SIZE) {
+        if (!snapshot_settle(stream, err)) {
+            return STEP_FAIL;
+        }
         stream_payload_end(stream);
     }
     return STEP_DONE;

@@ -13,8 +13,6 @@
 
 #include "rdb/rewrite.h"
 
-/* Losses told one by one, per stream; the status counts all. */
-#define LOSSES_LOGGED_MAX 100
 /* With this much behind the bytes left over, the decoder is past them: it leaves fewer than 32
  * unused. */
 #define BOUNCE_MORE 256
@@ -23,15 +21,23 @@ static enum rdb_flow rewrite_command(void *arg, const struct rewrite_command *co
 {
     struct stream *stream = arg;
     struct snapshot_value *value = &stream->value;
-    struct op op = {.offset = stream->payload_pos,
+    struct op op = {.offset = value->offset,
                     .stream = stream->index,
                     .slot = value->slot,
                     .kind = OP_COMMAND,
                     .key_count = value->is_counted ? 0 : 1};
     struct syn_err err;
+    if (command->claim_count > 0) {
+        ASSERT(value->is_counted); /* by the DEL that every stream begins with */
+        op.kind = OP_CLAIM;
+        op.key_count = command->claim_count;
+    }
     value->is_counted = true;
     bool is_sent = live_forward(
         stream, value->lane, value->db, command->bytes.bytes, command->bytes.size, op, &err);
+    if (is_sent && op.kind == OP_CLAIM && command->bytes.size > stream->router->batch_bytes) {
+        parcel_note(stream, value->lane);
+    }
     return is_sent ? RDB_GO : RDB_STOP;
 }
 
@@ -41,21 +47,15 @@ static void rewrite_loss(void *arg, const struct rewrite_loss *loss)
     if (loss->outcome == REWRITE_STOP) {
         return; /* the error tells it */
     }
-    bool is_skipped = loss->outcome == REWRITE_SKIP;
-    counter_add(is_skipped ? &stream->values_skipped : &stream->values_degraded, 1);
-    uint64_t count = atomic_load_relaxed(&stream->values_skipped) +
-                     atomic_load_relaxed(&stream->values_degraded);
-    if (count > LOSSES_LOGGED_MAX) {
-        return;
-    }
-    char text[ENDPOINT_TEXT_MAX];
-    log_warning("source %s: key hash %016llx in database %u of the destination %s: %s%s",
-                endpoint_text(&stream->feed->options.endpoint, text),
-                (unsigned long long)key_hash(loss->key.bytes, loss->key.size),
-                stream->value.db,
-                is_skipped ? "is left out" : "is not written in full",
-                rewrite_reason_text(loss->reason),
-                count == LOSSES_LOGGED_MAX ? "; more of these are only counted" : "");
+    stream_lose(
+        stream,
+        (struct loss){.outcome = loss->outcome == REWRITE_SKIP ? LOSS_SKIPPED : LOSS_DEGRADED,
+                      .db = stream->value.db,
+                      .key = loss->key,
+                      .type = rdb_type_name(stream->value.item.type),
+                      .offset = stream->value.offset,
+                      .reason = rewrite_reason_text(loss->reason),
+                      .count = loss->count});
 }
 
 static bool rewrite_prepare(struct stream *stream, struct syn_err *err)
@@ -66,7 +66,7 @@ static bool rewrite_prepare(struct stream *stream, struct syn_err *err)
     if (stream->decoder != NULL && stream->rewriter == NULL) {
         struct rewrite_sink sink = {
             .arg = stream, .command = rewrite_command, .loss = rewrite_loss};
-        stream->rewriter = rewriter_new(&stream->task->rewrite, &sink, err);
+        stream->rewriter = rewriter_new(&stream->task->intake.rewrite, &sink, err);
     }
     return stream->decoder != NULL && stream->rewriter != NULL;
 }
@@ -87,14 +87,42 @@ static bool rewrite_fail(struct stream *stream, struct syn_err *err)
             "cannot be written: %s; use a later destination, or --on-unsupported degrade or "
             "skip",
             endpoint_text(&stream->feed->options.endpoint, text),
-            (unsigned long long)rdb_parser_offset(stream->parser),
+            (unsigned long long)stream->value.offset,
             rdb_type_name(item->type),
             item->type,
             (unsigned long long)key_hash(item->name.bytes, item->name.size),
             stream->value.db,
             reason);
     }
-    return false;
+    return snapshot_corrupt(stream, err);
+}
+
+bool snapshot_set_aside(struct stream *stream, const char *reason, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    stream_lose(stream,
+                (struct loss){.outcome = LOSS_CORRUPT,
+                              .db = value->db,
+                              .key = value->item.name,
+                              .type = rdb_type_name(value->item.type),
+                              .offset = value->offset,
+                              .reason = reason,
+                              .count = 1});
+    value->way = VALUE_SKIP;
+    const struct slice args[] = {SLICE("DEL"), value->item.name};
+    struct op op = {
+        .offset = value->offset, .stream = stream->index, .slot = value->slot, .kind = OP_COMMAND};
+    return live_forward_args(stream, value->lane, value->db, args, 2, op, err);
+}
+
+bool snapshot_corrupt(struct stream *stream, struct syn_err *err)
+{
+    if (stream->task->on_corrupt == CORRUPT_STOP || err->code != SYN_CODE_SOURCE_DATA) {
+        return false;
+    }
+    char reason[sizeof(err->msg)];
+    memcpy(reason, err->msg, sizeof(reason));
+    return snapshot_set_aside(stream, reason, err);
 }
 
 bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
@@ -104,7 +132,7 @@ bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
     struct rdb_value_place place = {.type = item->type,
                                     .is_valkey = stream->is_valkey,
                                     .key_hash = key_hash(item->name.bytes, item->name.size),
-                                    .offset = rdb_parser_offset(stream->parser)};
+                                    .offset = value->offset};
     value->way = VALUE_REWRITE;
     value->rest_size = 0;
     value->is_counted = false;
@@ -134,7 +162,8 @@ static bool rewrite_run(
         value->way = VALUE_SKIP;
         return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
     case RDB_DECODE_ERROR:
-        return false;
+        /* Want of memory is no damage. */
+        return !rdb_decoder_is_over_limit(stream->decoder) && snapshot_corrupt(stream, err);
     }
     return false;
 }
@@ -188,12 +217,24 @@ bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     if (!value->is_decoded) {
-        return ERR(err,
-                   SYN_CODE_SOURCE_DATA,
-                   "a %s (key hash %016llx) ends at byte %llu, and its elements go on behind that",
-                   rdb_type_name(value->item.type),
-                   (unsigned long long)key_hash(value->item.name.bytes, value->item.name.size),
-                   (unsigned long long)rdb_parser_offset(stream->parser));
+        ERR(err,
+            SYN_CODE_SOURCE_DATA,
+            "a %s (key hash %016llx) ends at byte %llu, and its elements go on behind that",
+            rdb_type_name(value->item.type),
+            (unsigned long long)key_hash(value->item.name.bytes, value->item.name.size),
+            (unsigned long long)rdb_parser_offset(stream->parser));
+        return snapshot_corrupt(stream, err);
     }
     return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
+}
+
+bool snapshot_rewrite_whole(struct stream *stream,
+                            const uint8_t *body,
+                            size_t size,
+                            struct syn_err *err)
+{
+    if (!snapshot_rewrite_begin(stream, err) || !snapshot_rewrite_piece(stream, body, size, err)) {
+        return false;
+    }
+    return stream->value.way == VALUE_SKIP || snapshot_rewrite_end(stream, err);
 }

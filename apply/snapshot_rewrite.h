@@ -15,5 +15,15 @@ MUST_CHECK bool snapshot_rewrite_piece(struct stream *stream,
                                        struct syn_err *err);
 /* The body is complete: the rest, and the expiry. */
 MUST_CHECK bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err);
+/* The value under way is a loss: what was written of it is removed, and it becomes VALUE_SKIP. */
+MUST_CHECK bool snapshot_set_aside(struct stream *stream, const char *reason, struct syn_err *err);
+/* The value under way is damaged (err says how) and its end is known: it is set aside, if policy
+ * says so. False: err stays. */
+MUST_CHECK bool snapshot_corrupt(struct stream *stream, struct syn_err *err);
+/* All three, for a value whose body is there. */
+MUST_CHECK bool snapshot_rewrite_whole(struct stream *stream,
+                                       const uint8_t *body,
+                                       size_t size,
+                                       struct syn_err *err);
 
 #endif

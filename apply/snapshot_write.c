@@ -1,10 +1,12 @@
+#include "apply/snapshot_reform.h"
+#include "apply/snapshot_rewrite.h"
 #include "apply/snapshot_write.h"
 
 #include <string.h>
 
 static struct op snapshot_op(const struct stream *stream, uint32_t key_count)
 {
-    return (struct op){.offset = stream->payload_pos,
+    return (struct op){.offset = stream->value.offset,
                        .stream = stream->index,
                        .slot = stream->value.slot,
                        .kind = OP_COMMAND,
@@ -40,68 +42,120 @@ write_set_expire(struct stream *stream, const struct rdb_string *text, struct sy
     return true;
 }
 
-/* A hint about the key's use can only be carried by RESTORE. */
-static bool item_has_hint(const struct rdb_item *item)
+/* The option of RESTORE that carries how the key is used, NULL when there is nothing to carry, or
+ * nothing that carries it. */
+static const char *hint_option(const struct stream *stream)
 {
-    return item->has_freq || item->idle_s > 0;
+    const struct intake *intake = &stream->task->intake;
+    const struct rdb_item *item = &stream->value.item;
+    if (item->has_freq) {
+        return intake->has_freq ? "FREQ" : NULL;
+    }
+    return item->idle_s > 0 && intake->has_idle ? "IDLETIME" : NULL;
 }
 
 static bool string_goes_plain(const struct stream *stream, const struct rdb_string *text)
 {
     const struct rdb_item *item = &stream->value.item;
-    if (item_has_hint(item)) {
+    if (hint_option(stream) != NULL) {
         return false;
     }
     return text->text_size + item->name.size + 128 <= stream->router->batch_bytes / 2;
 }
 
-/* ---- RESTORE ---- */
+/* ---- RESTORE ----
+ *
+ *   RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME s | FREQ n]
+ *
+ * Where there is no REPLACE (before 3.0) a DEL goes before it. Where there is no ABSTTL (before
+ * 5.0) a PEXPIREAT follows: a relative time to live would be wrong by the difference of the clocks
+ * and by the time that the operation waits for its turn.
+ */
 
-/* RESTORE key ttl payload REPLACE [ABSTTL] [IDLETIME s | FREQ n] */
-static size_t restore_args(const struct rdb_item *item)
+static bool carries_expiry(const struct stream *stream)
 {
-    return 5 + (item->expire_ms >= 0) + (item_has_hint(item) ? 2 : 0);
+    return stream->value.item.expire_ms >= 0 && stream->task->intake.has_absttl;
+}
+
+/* Zero would mean that the key never expires; it and all before it mean long past. */
+static uint64_t restore_ttl(const struct stream *stream)
+{
+    int64_t expire_ms = stream->value.item.expire_ms;
+    return carries_expiry(stream) ? (uint64_t)(expire_ms > 0 ? expire_ms : 1) : 0;
+}
+
+static size_t restore_args(const struct stream *stream)
+{
+    return 4 + stream->task->intake.has_replace + carries_expiry(stream) +
+           (hint_option(stream) != NULL ? 2 : 0);
 }
 
 /* All but the payload and what follows it: 64 bytes for the fixed parts. */
 #define RESTORE_EXTRA_MAX 192
 
-static uint8_t *restore_put_head(uint8_t *out, const struct rdb_item *item, uint64_t payload_size)
+static uint8_t *restore_put_head(uint8_t *out, const struct stream *stream, uint64_t payload_size)
 {
+    const struct slice *name = &stream->value.item.name;
     char digits[NUM_DIGITS_MAX];
-    out = resp_put_head(out, '*', restore_args(item));
+    out = resp_put_head(out, '*', restore_args(stream));
     memcpy(out, "$7\r\nRESTORE\r\n", 13);
-    out = resp_put_bulk(out + 13, item->name.bytes, item->name.size);
-    uint64_t expire_ms = item->expire_ms > 0 ? (uint64_t)item->expire_ms : 0;
-    if (item->expire_ms == 0) {
-        expire_ms = 1; /* zero would mean that the key never expires */
-    }
-    out = resp_put_bulk(out, digits, num_write_u64(digits, expire_ms));
+    out = resp_put_bulk(out + 13, name->bytes, name->size);
+    out = resp_put_bulk(out, digits, num_write_u64(digits, restore_ttl(stream)));
     return resp_put_head(out, '$', payload_size);
 }
 
-static uint8_t *restore_put_tail(uint8_t *out, const struct rdb_item *item)
+static uint8_t *restore_put_tail(uint8_t *out, const struct stream *stream)
 {
     char digits[NUM_DIGITS_MAX];
-    memcpy(out, "\r\n$7\r\nREPLACE\r\n", 15);
-    out += 15;
-    if (item->expire_ms >= 0) {
+    const struct rdb_item *item = &stream->value.item;
+    const char *hint = hint_option(stream);
+    memcpy(out, "\r\n", 2);
+    out += 2;
+    if (stream->task->intake.has_replace) {
+        memcpy(out, "$7\r\nREPLACE\r\n", 13);
+        out += 13;
+    }
+    if (carries_expiry(stream)) {
         memcpy(out, "$6\r\nABSTTL\r\n", 12);
         out += 12;
     }
-    if (item->has_freq) {
-        memcpy(out, "$4\r\nFREQ\r\n", 10);
-        out = resp_put_bulk(out + 10, digits, num_write_u64(digits, item->freq));
-    } else if (item->idle_s > 0) {
-        memcpy(out, "$8\r\nIDLETIME\r\n", 14);
-        out = resp_put_bulk(out + 14, digits, num_write_u64(digits, (uint64_t)item->idle_s));
+    if (hint != NULL) {
+        uint64_t number = item->has_freq ? item->freq : (uint64_t)item->idle_s;
+        out = resp_put_bulk(out, hint, strlen(hint));
+        out = resp_put_bulk(out, digits, num_write_u64(digits, number));
     }
     return out;
 }
 
-static uint16_t restore_version(const struct stream *stream)
+static struct op restore_op(const struct stream *stream)
 {
-    return stream->task->restore_version[stream->is_valkey][stream->value.item.type];
+    struct op op = snapshot_op(stream, 1);
+    op.kind = OP_RESTORE;
+    return op;
+}
+
+/* What RESTORE needs before it. */
+static bool restore_clear(struct stream *stream, struct syn_err *err)
+{
+    const struct snapshot_value *value = &stream->value;
+    const struct slice args[] = {SLICE("DEL"), value->item.name};
+    return (stream->task->intake.has_replace && !stream->task->clears_first) ||
+           live_forward_args(stream, value->lane, value->db, args, 2, snapshot_op(stream, 0), err);
+}
+
+/* What RESTORE could not carry. */
+static bool restore_expire(struct stream *stream, struct syn_err *err)
+{
+    const struct snapshot_value *value = &stream->value;
+    if (value->item.expire_ms < 0 || carries_expiry(stream)) {
+        return true;
+    }
+    char digits[NUM_DIGITS_MAX];
+    const struct slice args[] = {
+        SLICE("PEXPIREAT"),
+        value->item.name,
+        {(uint8_t *)digits, num_write_u64(digits, (uint64_t)value->item.expire_ms)}};
+    return live_forward_args(stream, value->lane, value->db, args, 3, snapshot_op(stream, 0), err);
 }
 
 static bool restore_write_small(
@@ -112,56 +166,75 @@ static bool restore_write_small(
     if (begin == NULL) {
         return stopped(err);
     }
-    uint8_t *payload = restore_put_head(begin, &value->item, 1 + (uint64_t)size + RDB_FOOTER_SIZE);
+    uint8_t *payload = restore_put_head(begin, stream, 1 + (uint64_t)size + RDB_FOOTER_SIZE);
     *payload = value->item.type;
     memcpy(payload + 1, body, size);
     uint8_t *out = payload + 1 + size;
-    rdb_footer_write(out, crc64_update(0, payload, 1 + size), restore_version(stream));
-    out = restore_put_tail(out + RDB_FOOTER_SIZE, &value->item);
-    router_commit(stream->router, value->lane, begin, out, snapshot_op(stream, 1));
-    return true;
+    rdb_footer_write(out, crc64_update(0, payload, 1 + size), snapshot_restore_version(stream));
+    out = restore_put_tail(out + RDB_FOOTER_SIZE, stream);
+    router_commit(stream->router, value->lane, begin, out, restore_op(stream));
+    stream->restore_seq = router_batch_seq(stream->router, value->lane);
+    return restore_expire(stream, err);
 }
 
 static bool
 restore_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
 {
+    bool is_written = false;
+    if (snapshot_reform_wanted(stream) && !snapshot_reform(stream, body, size, &is_written, err)) {
+        return false;
+    }
+    if (is_written) {
+        return true;
+    }
     size_t room = size + stream->value.item.name.size + RESTORE_EXTRA_MAX;
     if (room <= stream->router->batch_bytes) {
-        return restore_write_small(stream, body, size, room, err);
+        return restore_clear(stream, err) && restore_write_small(stream, body, size, room, err);
     }
     return snapshot_stream_begin(stream, size, err) &&
            snapshot_stream_piece(stream, body, size, err) && snapshot_stream_end(stream, err);
 }
 
-bool snapshot_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
+static bool write_string(struct stream *stream,
+                         const struct rdb_string *text,
+                         const uint8_t *body,
+                         size_t size,
+                         struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
-    if (value->item.type == RDB_TYPE_STRING) {
-        struct rdb_string text;
-        enum rdb_status status = rdb_string_read(body, size, &text, err);
-        if (UNLIKELY(status != RDB_READY)) {
-            return status == RDB_MORE ? ERR(err,
-                                            SYN_CODE_INTERNAL,
-                                            "a framed string of %zu bytes is not whole",
-                                            size)
-                                      : false;
-        }
-        if (string_goes_plain(stream, &text)) {
-            if (value->item.expire_ms < 0) {
-                return router_group(stream->router,
-                                    value->lane,
-                                    value->db,
-                                    &value->item.name,
-                                    &text,
-                                    snapshot_op(stream, 1),
-                                    err);
-            }
-            if (stream->task->has_set_pxat) {
-                return write_set_expire(stream, &text, err);
-            }
-        }
+    bool is_plain = string_goes_plain(stream, text);
+    if (is_plain && value->item.expire_ms < 0) {
+        return router_group(stream->router,
+                            value->lane,
+                            value->db,
+                            &value->item.name,
+                            text,
+                            snapshot_op(stream, 1),
+                            err) ||
+               snapshot_corrupt(stream, err);
     }
-    return restore_write(stream, body, size, err);
+    if (is_plain && stream->task->intake.rewrite.has_set_expiry) {
+        return write_set_expire(stream, text, err) || snapshot_corrupt(stream, err);
+    }
+    return snapshot_restore_version(stream) != 0 ? restore_write(stream, body, size, err)
+                                                 : snapshot_rewrite_whole(stream, body, size, err);
+}
+
+bool snapshot_write(struct stream *stream, const uint8_t *body, size_t size, struct syn_err *err)
+{
+    if (stream->value.item.type != RDB_TYPE_STRING) {
+        return restore_write(stream, body, size, err);
+    }
+    struct rdb_string text;
+    switch (rdb_string_read(body, size, &text, err)) {
+    case RDB_READY:
+        return write_string(stream, &text, body, size, err);
+    case RDB_MORE:
+        return ERR(err, SYN_CODE_INTERNAL, "a framed string of %zu bytes is not whole", size);
+    case RDB_ERROR:
+        break;
+    }
+    return false;
 }
 
 /* ---- values in pieces ---- */
@@ -172,12 +245,15 @@ bool snapshot_stream_begin(struct stream *stream, uint64_t total, struct syn_err
     struct router *router = stream->router;
     const struct slice *name = &value->item.name;
     uint8_t head[128];
+    if (!restore_clear(stream, err)) {
+        return false;
+    }
     if (!router_unit_begin(router, value->lane, value->db) ||
         !router_unit_op(router, value->lane)) {
         return stopped(err);
     }
     /* The head without the key, which may be of any size, in two parts around it. */
-    uint8_t *out = resp_put_head(head, '*', restore_args(&value->item));
+    uint8_t *out = resp_put_head(head, '*', restore_args(stream));
     memcpy(out, "$7\r\nRESTORE\r\n", 13);
     out = resp_put_head(out + 13, '$', name->size);
     if (!router_put(router, value->lane, head, (size_t)(out - head)) ||
@@ -185,10 +261,8 @@ bool snapshot_stream_begin(struct stream *stream, uint64_t total, struct syn_err
         return stopped(err);
     }
     char digits[NUM_DIGITS_MAX];
-    uint64_t expire_ms = value->item.expire_ms > 0 ? (uint64_t)value->item.expire_ms
-                                                   : (uint64_t)(value->item.expire_ms == 0);
     memcpy(head, "\r\n", 2);
-    out = resp_put_bulk(head + 2, digits, num_write_u64(digits, expire_ms));
+    out = resp_put_bulk(head + 2, digits, num_write_u64(digits, restore_ttl(stream)));
     out = resp_put_head(out, '$', 1 + total + RDB_FOOTER_SIZE);
     *out++ = value->item.type;
     if (!router_put(router, value->lane, head, (size_t)(out - head))) {
@@ -214,20 +288,17 @@ bool snapshot_stream_piece(struct stream *stream,
     return router_put(stream->router, value->lane, bytes, size) || stopped(err);
 }
 
-static bool
-stream_finish(struct stream *stream, uint64_t crc, enum op_kind kind, struct syn_err *err)
+static bool stream_finish(struct stream *stream, uint64_t crc, struct op op, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     struct router *router = stream->router;
     uint8_t tail[128];
     ASSERT(value->left == 0);
-    rdb_footer_write(tail, crc, restore_version(stream));
-    uint8_t *out = restore_put_tail(tail + RDB_FOOTER_SIZE, &value->item);
+    rdb_footer_write(tail, crc, snapshot_restore_version(stream));
+    uint8_t *out = restore_put_tail(tail + RDB_FOOTER_SIZE, stream);
     if (!router_put(router, value->lane, tail, (size_t)(out - tail))) {
         return stopped(err);
     }
-    struct op op = snapshot_op(stream, kind == OP_COMMAND ? 1 : 0);
-    op.kind = (uint8_t)kind;
     router_unit_done(router, value->lane, op);
     router_unit_end(router, value->lane);
     router->unit_owner = NULL;
@@ -236,7 +307,15 @@ stream_finish(struct stream *stream, uint64_t crc, enum op_kind kind, struct syn
 
 bool snapshot_stream_end(struct stream *stream, struct syn_err *err)
 {
-    return stream_finish(stream, stream->value.crc, OP_COMMAND, err);
+    struct snapshot_value *value = &stream->value;
+    if (!stream_finish(stream, value->crc, restore_op(stream), err)) {
+        return false;
+    }
+    stream->restore_seq = router_batch_seq(stream->router, value->lane);
+    if (stream->task->on_corrupt != CORRUPT_STOP) {
+        parcel_note(stream, value->lane);
+    }
+    return restore_expire(stream, err);
 }
 
 bool snapshot_abandon(struct stream *stream, struct syn_err *err)
@@ -257,7 +336,9 @@ bool snapshot_abandon(struct stream *stream, struct syn_err *err)
         }
     }
     value->is_open = false;
-    return stream_finish(stream, ~value->crc, OP_TOLERANT, err);
+    struct op op = snapshot_op(stream, 0);
+    op.kind = OP_TOLERANT;
+    return stream_finish(stream, ~value->crc, op, err);
 }
 
 /* ---- functions and scripts ---- */
@@ -277,41 +358,65 @@ bool stream_broadcast(struct stream *stream,
     return true;
 }
 
-/* A destination before 7.0. The source may be able to do without; a file is as it is. */
-static bool function_refused(struct stream *stream, struct syn_err *err)
+static struct op function_op(const struct stream *stream)
 {
-    char text[ENDPOINT_TEXT_MAX];
-    endpoint_text(&stream->feed->options.endpoint, text);
-    if (stream->task->rewrite.policy == REWRITE_STOP) {
+    return (struct op){.offset = stream->payload_pos,
+                       .stream = stream->index,
+                       .slot = SLOT_NONE,
+                       .kind = OP_COMMAND};
+}
+
+/* A library names itself in its first line: "#!lua name=NAME". Bytes NULL: this one does not. */
+static struct slice function_name(const struct slice *code)
+{
+    static const char mark[] = " name=";
+    const uint8_t *line_end = memchr(code->bytes, '\n', code->size);
+    size_t line = line_end != NULL ? (size_t)(line_end - code->bytes) : code->size;
+    const uint8_t *at = memmem(code->bytes, line, mark, sizeof(mark) - 1);
+    if (at == NULL) {
+        return (struct slice){.bytes = NULL};
+    }
+    at += sizeof(mark) - 1;
+    size_t size = 0;
+    while (at + size < code->bytes + line && at[size] > ' ') {
+        size++;
+    }
+    return (struct slice){.bytes = at, .size = size};
+}
+
+/* The source may be able to do without; a file is as it is. */
+static bool function_refused(struct stream *stream, const struct slice *code, struct syn_err *err)
+{
+    if (stream->task->intake.rewrite.policy == REWRITE_STOP) {
         return ERR(
             err,
             SYN_CODE_UNSUPPORTED,
-            "source %s has function libraries, which the destination's version does not know "
-            "(they came with 7.0); delete them at the source (FUNCTION FLUSH), choose a newer "
-            "destination, or leave them out with --on-unsupported degrade or skip",
-            text);
+            "source %s has function libraries, which the destination does not take (they came with "
+            "7.0); delete them at the source (FUNCTION FLUSH), choose a newer destination, or "
+            "leave them out with --on-unsupported degrade or skip",
+            endpoint_text(&stream->feed->options.endpoint, (char[ENDPOINT_TEXT_MAX]){0}));
     }
-    counter_add(&stream->values_skipped, 1);
-    log_warning("source %s: a function library is left out: the destination does not know them",
-                text);
+    stream_lose(stream,
+                (struct loss){.outcome = LOSS_SKIPPED,
+                              .key = function_name(code),
+                              .type = "function library",
+                              .offset = rdb_parser_offset(stream->parser),
+                              .reason = "the destination does not take function libraries",
+                              .count = 1});
     return true;
 }
 
 bool snapshot_write_function(struct stream *stream, const struct slice *code, struct syn_err *err)
 {
-    if (!stream->task->has_functions) {
-        return function_refused(stream, err);
+    if (!stream->task->intake.has_functions) {
+        return function_refused(stream, code, err);
     }
     const struct slice args[] = {SLICE("FUNCTION"), SLICE("LOAD"), SLICE("REPLACE"), *code};
-    struct op op = snapshot_op(stream, 0);
-    op.slot = SLOT_NONE;
-    return stream_broadcast(stream, args, 4, op, err);
+    return stream_broadcast(stream, args, 4, function_op(stream), err);
 }
 
 bool snapshot_write_script(struct stream *stream, const struct slice *body, struct syn_err *err)
 {
     const struct slice args[] = {SLICE("SCRIPT"), SLICE("LOAD"), *body};
-    struct op op = snapshot_op(stream, 0);
-    op.slot = SLOT_NONE;
-    return stream_broadcast(stream, args, 3, op, err);
+    return stream_broadcast(stream, args, 3, function_op(stream), err);
 }

@@ -1,4 +1,6 @@
-#include "apply/stream_private.h"
+#include "apply/recovery.h"
+#include "apply/snapshot_mend.h"
+#include "apply/snapshot_reform.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,13 +21,16 @@ bool stream_init(struct stream *stream,
     stream->task = task;
     stream->feed = feed;
     stream->router = router;
+    stream->router_next = router->streams;
+    router->streams = stream;
     stream->wanted = 1;
     size_t item_bytes_max = task->hold_bytes_max < UINT32_MAX ? task->hold_bytes_max : UINT32_MAX;
     stream->parser = rdb_parser_new(item_bytes_max, err);
     return stream->parser != NULL &&
            resp_cutter_init(&stream->cutter, COMMAND_ARGS_MAX, item_bytes_max, err) &&
            resp_cutter_init(&stream->transaction_cutter, COMMAND_ARGS_MAX, item_bytes_max, err) &&
-           key_list_init(&stream->keys, err);
+           key_list_init(&stream->keys, err) &&
+           question_init(&stream->question, router->waker, err);
 }
 
 void stream_deinit(struct stream *stream)
@@ -33,12 +38,16 @@ void stream_deinit(struct stream *stream)
     if (stream->task == NULL) {
         return;
     }
+    recovery_end(stream);
     rdb_parser_free(stream->parser);
     rdb_decoder_free(stream->decoder);
     rewriter_free(stream->rewriter);
+    reformer_free(stream->reformer);
+    refusals_drop(stream);
     resp_cutter_deinit(&stream->cutter);
     resp_cutter_deinit(&stream->transaction_cutter);
     key_list_deinit(&stream->keys);
+    question_deinit(&stream->question);
     mem_free(MEM_APPLY, stream->item_hold.bytes);
     mem_free(MEM_APPLY, stream->value_hold.bytes);
     mem_free(MEM_APPLY, stream->value.name);
@@ -56,6 +65,9 @@ void stream_deinit(struct stream *stream)
 
 /* ---- states ---- */
 
+static bool stream_position_drop(struct stream *stream);
+static bool stream_own(struct stream *stream, const char *replid);
+
 void stream_set_state(struct stream *stream, enum stream_state state)
 {
     stream->state = state;
@@ -64,15 +76,22 @@ void stream_set_state(struct stream *stream, enum stream_state state)
 
 bool stream_session(struct stream *stream, const struct chunk_session *session, struct syn_err *err)
 {
-    bool is_again = stream->state != STREAM_WAITING || stream->session.number != 0;
+    bool is_again =
+        stream->state != STREAM_WAITING || stream->session.number != 0 || stream->is_sweep_due;
+    stream->is_sweep_due = false;
     if (!snapshot_abandon(stream, err)) {
         return false;
+    }
+    if (!stream_position_drop(stream) || !stream_own(stream, session->replid)) {
+        return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
     stream->session = *session;
     stream->offset = session->offset;
     stream->source_db = 0;
     stream->place_count = 0;
     stream->is_ack_wanted = false;
+    heartbeat_forget(&stream->heartbeat);
+    ASSERT(!stream->is_asking); /* the command is still in the window */
     transaction_clear(stream);
     resp_cutter_reset(&stream->cutter);
     snapshot_begin(stream);
@@ -86,6 +105,7 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
     if (!router_drain(stream->router)) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
+    refusals_drop(stream);
     atomic_store_release(&stream->sweep_wanted, true);
     stream_set_state(stream, STREAM_HELD);
     waker_wake(stream->task->control);
@@ -102,6 +122,98 @@ void stream_payload_end(struct stream *stream)
     }
     stream_set_state(stream, STREAM_LIVE);
     stream_note_place(stream, true);
+    stream->is_position_due = stream->task->positions != NULL;
+}
+
+/* ---- positions ---- */
+
+static bool stream_position_drop(struct stream *stream)
+{
+    stream->is_position_due = false;
+    stream->position_replid[0] = '\0';
+    router_stream(stream->router, stream->index, false);
+    if (!recovery_forget_names(stream)) {
+        return false;
+    }
+    recovery_end(stream);
+    return stream->router->positions == NULL || router_position_drop(stream->router, stream->index);
+}
+
+/* The id that the source told before may have changed with the first full copy. */
+static bool stream_own(struct stream *stream, const char *replid)
+{
+    if (stream->router->positions == NULL ||
+        memcmp(stream->owner_replid, replid, REPLID_SIZE) == 0) {
+        return true;
+    }
+    bool is_done = router_position_own(stream->router, stream->index, replid, stream->owner_replid);
+    memcpy(stream->owner_replid, replid, REPLID_SIZE);
+    return is_done;
+}
+
+/* The snapshot is written, or the source's history has a new name: from here on the destination
+ * says how far it is. Everything before is acknowledged first, so that a position never speaks for
+ * what was refused. */
+static bool stream_position_begin(struct stream *stream, struct syn_err *err)
+{
+    struct router *router = stream->router;
+    const char *old = stream->position_replid[0] != '\0' ? stream->position_replid : NULL;
+    uint64_t offset = stream->offset;
+    uint64_t db = stream->source_db;
+    if (router->stream_positions[stream->index].is_on) {
+        /* In the middle of a transaction the stream is ahead of what is written. */
+        offset = router->stream_positions[stream->index].offset;
+        db = router->stream_positions[stream->index].db;
+    }
+    if (!snapshot_settle(stream, err)) {
+        return false;
+    }
+    if (!router_drain(router) ||
+        !router_position_begin(
+            router, stream->index, stream->session.replid, old, offset, (uint32_t)db)) {
+        return ERR(err, SYN_CODE_STOPPED, "stopped");
+    }
+    memcpy(stream->position_replid, stream->session.replid, sizeof(stream->position_replid));
+    stream->is_position_due = false;
+    return true;
+}
+
+bool stream_resume(struct stream *stream,
+                   const char *replid,
+                   uint64_t offset,
+                   uint32_t source_db,
+                   const struct recovery_lane *lanes,
+                   uint64_t until,
+                   struct syn_err *err)
+{
+    struct router *router = stream->router;
+    uint32_t lane_count = stream->task->route->lane_count;
+    memcpy(stream->session.replid, replid, REPLID_SIZE);
+    memcpy(stream->position_replid, replid, REPLID_SIZE);
+    stream->session.offset = offset;
+    stream->offset = offset;
+    stream->source_db = source_db;
+    stream->applied_db = source_db;
+    snapshot_reform_source(stream, LISTPACK_UNKNOWN); /* no snapshot told the source's version */
+    atomic_store_relaxed(&stream->offset_decoded, offset);
+    stream_set_state(stream, STREAM_LIVE);
+    struct position_stream *position = &router->stream_positions[stream->index];
+    memcpy(position->replid, replid, REPLID_SIZE);
+    position->offset = offset;
+    position->db = source_db;
+    position->is_on = true;
+    for (uint32_t lane = 0; lane < lane_count; lane++) {
+        router->marked[(size_t)lane * router->stream_count + stream->index] = lanes[lane].floor;
+    }
+    return recovery_begin(stream, lanes, until, err);
+}
+
+void stream_session_continues(struct stream *stream, const struct chunk_session *session)
+{
+    memcpy(stream->session.replid, session->replid, sizeof(stream->session.replid));
+    stream->is_position_due =
+        stream->router->positions != NULL &&
+        memcmp(stream->position_replid, session->replid, sizeof(stream->position_replid)) != 0;
 }
 
 /* ---- places ---- */
@@ -110,6 +222,7 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
 {
     struct stream_place place = {.seq = stream->router->seq_next,
                                  .offset = stream->offset,
+                                 .db = (uint32_t)stream->source_db,
                                  .is_snapshot_end = is_snapshot_end};
     if (stream->place_count > 0) {
         struct stream_place *last =
@@ -127,6 +240,9 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
 
 void stream_advance(struct stream *stream)
 {
+    if (UNLIKELY(stream->parcels != NULL)) {
+        parcels_trim(stream);
+    }
     bool did = false;
     uint64_t offset = 0;
     while (stream->place_count > 0 &&
@@ -134,6 +250,7 @@ void stream_advance(struct stream *stream)
         const struct stream_place *place = &stream->places[stream->place_head];
         ASSERT(place->offset >= offset);
         offset = place->offset;
+        stream->applied_db = place->db;
         did = true;
         if (place->is_snapshot_end) {
             atomic_store_release(&stream->snapshots_applied, stream->session.number);
@@ -148,6 +265,9 @@ void stream_advance(struct stream *stream)
     struct feed *feed = stream->feed;
     ASSERT(offset >= atomic_load_relaxed(&feed->offset_applied));
     atomic_store_release(&feed->offset_applied, offset);
+    if (stream->heartbeat.first.written_us != 0) {
+        heartbeat_applied(&stream->heartbeat, offset, heartbeat_now_us());
+    }
     if (stream->is_ack_wanted && offset >= stream->ack_offset) {
         stream->is_ack_wanted = false;
         atomic_store_release(&feed->ack_wanted, true);
@@ -227,6 +347,13 @@ static enum step stream_take(struct stream *stream, struct syn_err *err)
 
 bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
 {
+    stream->is_throttled = false;
+    /* Until this turn has found it so: it may wait in the middle of an operation. */
+    atomic_store_relaxed(&stream->is_input_empty, false);
+    if (UNLIKELY(stream->is_asking) &&
+        atomic_load_acquire(&stream->question.state) != QUESTION_ANSWERED) {
+        return true;
+    }
     if (stream->state == STREAM_HELD) {
         if (atomic_load_acquire(&stream->sweep_wanted)) {
             return true;
@@ -235,6 +362,26 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
     }
     if (stream->router->unit_owner != NULL && stream->router->unit_owner != stream) {
         return true; /* another stream's value is on its way to a lane of ours */
+    }
+    if (UNLIKELY(stream->refusals != NULL) && stream->router->unit_owner == NULL &&
+        !stream->value.is_open) {
+        *did = true;
+        router_stream(stream->router, stream->index, false);
+        if (!snapshot_mend(stream, err)) {
+            return false;
+        }
+    }
+    bool is_live = stream->state == STREAM_LIVE;
+    if (is_live && stream->is_position_due && !stream_position_begin(stream, err)) {
+        return false;
+    }
+    if (is_live && stream->recovery != NULL && !recovery_step(stream, err)) {
+        return false;
+    }
+    router_stream(stream->router, stream->index, is_live);
+    if (!router_pass(stream->router, stream_throttle_phase(stream->state))) {
+        stream->is_throttled = true;
+        return true;
     }
     /* Before the look at the input: a session's bytes are all there before its end is told. */
     int state = atomic_load_acquire(&stream->feed->state);
@@ -258,7 +405,7 @@ bool stream_is_drained(const struct stream *stream)
     if (stream->state == STREAM_HELD) {
         return true; /* a full copy that has not begun is left out; the one before stands */
     }
-    if (stream->is_hold_blocked) {
+    if (stream->is_hold_blocked || stream->is_throttled || stream->is_asking) {
         return false;
     }
     return stream->chunk_next == NULL && ring_count(&stream->feed->chunks) == 0;

@@ -32,10 +32,13 @@
 #ifndef APPLY_STREAM_H
 #define APPLY_STREAM_H
 
-#include "apply/command_table.h"
+#include "apply/command_ask.h"
+#include "apply/command_missing.h"
+#include "apply/heartbeat.h"
+#include "apply/intake.h"
+#include "apply/loss.h"
+#include "apply/refusal.h"
 #include "apply/router.h"
-#include "apply/topology.h"
-#include "rdb/rewrite.h"
 
 /* What all streams of a task share; constant but for the atomics. */
 struct task {
@@ -47,12 +50,18 @@ struct task {
     const uint16_t *db_map;
     uint32_t db_map_count;
     uint32_t db_count; /* databases of the destination; 0: not known */
-    bool has_set_pxat;
-    bool has_functions;
+    bool publishes;    /* PUBLISH is forwarded                                      */
+    bool spublishes;   /* SPUBLISH is, and the destination knows it                 */
     uint32_t stream_count;
+    struct asker *asker;             /* for commands that the table lacks; NULL: they are refused */
+    struct command_missing *missing; /* of the table's; NULL: none */
+    bool skips_unknown;              /* what the destination does not know either is left out     */
+    struct heartbeat_names heartbeat; /* keys that are nobody's data */
     bool only_snapshot; /* the live stream is not decoded                               */
-    uint16_t restore_version[2][RDB_TYPE_COUNT]; /* by Valkey magic, type; 0: refused there      */
-    struct rewrite_target rewrite; /* what the destination takes, and the policy for the rest */
+    enum corrupt_policy on_corrupt;
+    bool clears_first; /* a DEL goes before each RESTORE: a refused one must leave no older value */
+    struct loss_sink losses;
+    struct intake intake; /* what the destination takes, with policy and limits of rewriting  */
     size_t rewrite_item_bytes_max; /* of one element or blob that is rewritten               */
     size_t transaction_bytes_max;  /* kept of one stream's transaction; beyond, it is split */
     size_t hold_bytes_max;
@@ -65,6 +74,11 @@ struct task {
     _Atomic bool drain;  /* the feeds are stopped: end when all received is written */
     _Atomic bool paused; /* take nothing new                                       */
     struct waker *control;
+    bool source_is_cluster;
+    /* W: a decoder, before it fails: only a full copy of the stream can go on. R: control. */
+    _Atomic bool full_copy_wanted;
+    const struct position_plan *positions; /* NULL: none are kept */
+    struct throttle throttle;
 };
 
 #define DB_NONE UINT32_MAX
@@ -79,7 +93,7 @@ enum stream_state {
 
 /* How a snapshot value leaves: decided when its key is read. */
 enum value_way {
-    VALUE_SKIP,    /* its database is not selected                               */
+    VALUE_SKIP,    /* its database is not selected, or it is a heartbeat         */
     VALUE_WHOLE,   /* gathered, then written in one operation                    */
     VALUE_REWRITE, /* decoded and written as ordinary commands, in pieces       */
     VALUE_STREAM,  /* size known: written as it arrives, in a unit               */
@@ -90,6 +104,7 @@ struct snapshot_value {
     struct rdb_item item; /* the key; item.name points to `name` once gathering began */
     uint8_t load_type; /* VALUE_WHOLE: in which the destination loads it; an earlier type of stream
                           than item.type, or the same */
+    uint64_t offset;   /* of its first byte in the snapshot */
     uint32_t db;       /* at the destination                        */
     uint16_t slot;
     uint32_t lane;
@@ -102,7 +117,8 @@ struct snapshot_value {
     bool is_decoded;    /* VALUE_REWRITE: the decoder saw the end                */
     uint32_t rest_size; /* VALUE_REWRITE: walked, but left by the decoder       */
     uint8_t rest[32];
-    bool is_new; /* open, but too little of it was there to measure it */
+    bool is_new;      /* open, but too little of it was there to measure it */
+    bool is_measured; /* its size is known before its end: a string or a single blob */
 };
 
 /* Commands between MULTI and EXEC, kept until it is known where they go. */
@@ -115,7 +131,9 @@ struct transaction {
     struct transaction_command {
         size_t pos;
         size_t size;
-        uint32_t db; /* of the source */
+        uint64_t offset;    /* just after it */
+        uint32_t db;        /* of the source */
+        uint32_t key_count; /* asked for; their positions follow the command, uint32_t each */
     } * commands;
     uint32_t command_count;
     uint32_t command_capacity;
@@ -128,10 +146,14 @@ struct transaction {
 _Static_assert(TRANSACTION_BYTES_PER_COMMAND >= sizeof(struct transaction_command),
                "the table is never larger than the bytes");
 
+/* Places for hashes of scripts; at most half are used. */
+#define STREAM_SCRIPTS 512
+
 /* A place in the stream and the batch number that must have come back before it is applied. */
 struct stream_place {
     uint64_t seq;
     uint64_t offset;
+    uint32_t db; /* selected there */
     bool is_snapshot_end;
 };
 #define STREAM_PLACES 256
@@ -157,6 +179,7 @@ struct stream {
         item_hold;   /* an item that does not fit chunk and headroom: then the window is here */
     bool is_holding; /* the window is item_hold        */
     bool is_hold_blocked; /* another stream has the right to hold much */
+    bool is_throttled;    /* the rates allow nothing more just now     */
     size_t wanted;        /* bytes that the window must have before it is worth looking again */
 
     enum stream_state state;
@@ -173,16 +196,39 @@ struct stream {
     struct resp_cutter cutter;
     struct resp_cutter transaction_cutter;
     struct key_list keys;
+    struct question question;  /* about a command that the table lacks */
+    bool is_asking;            /* it is not taken before the answer is  */
+    const uint8_t *asked_keys; /* see live_keys_from                   */
+    uint32_t asked_key_count;
     struct snapshot_value value;
     struct rdb_decoder *decoder; /* for VALUE_REWRITE; made when first needed */
     struct rewriter *rewriter;
-    struct hold value_hold; /* a snapshot value being gathered */
+    struct reformer *reformer; /* for listpacks of another form; made when first needed */
+    bool is_reforming;         /* the snapshot's listpacks may have another form than needed */
+    struct hold value_hold;    /* a snapshot value being gathered */
     struct transaction transaction;
+    uint32_t losses_logged;
+    uint32_t mends_logged;
+    struct stream *router_next; /* another that writes to the same router */
+    struct refusal *refusals;   /* to be mended, oldest first             */
+    struct parcel *parcels;
+    uint64_t claims_offset;           /* of the value whose claims fell short last */
+    uint64_t restore_seq;             /* the batch of the last RESTORE           */
+    uint32_t restore_refused;         /* types whose RDB version was refused: a bit each */
+    uint64_t scripts[STREAM_SCRIPTS]; /* those that every shard was given; 0: a free place */
+    uint32_t script_count;
     uint32_t snapshot_db; /* destination database of the snapshot's present one, or DB_NONE */
 
     struct stream_place places[STREAM_PLACES];
     uint32_t place_head;
     uint32_t place_count;
+    struct recovery *recovery; /* NULL: positions and keys are all certain          */
+    uint32_t applied_db;       /* selected in the stream at offset_applied */
+    bool is_sweep_due;         /* an earlier run wrote something of this stream        */
+    bool is_position_due; /* the first position, or the first under a new replication id         */
+    char owner_replid[REPLID_SIZE + 1]; /* under which the destination says that we are copying */
+    char position_replid[REPLID_SIZE + 1]; /* under which positions are written; "": none yet    */
+    struct heartbeat_watch heartbeat;
     bool is_ack_wanted;  /* the source asked for an acknowledgement… */
     uint64_t ack_offset; /* …of this offset                         */
 
@@ -193,10 +239,15 @@ struct stream {
     _Atomic uint64_t snapshot_bytes;
     _Atomic uint64_t commands;
     _Atomic uint64_t dropped;
+    _Atomic uint64_t commands_skipped;
     _Atomic uint64_t transactions_split;
     _Atomic uint64_t values_rewritten;
     _Atomic uint64_t values_degraded;
     _Atomic uint64_t values_skipped;
+    _Atomic uint64_t left_out; /* commands that an earlier run had applied, or that a value read
+                                  again contains */
+    _Atomic uint64_t keys_refetched; /* read again at the source                         */
+    _Atomic uint64_t values_corrupt;
     _Atomic uint64_t offset_decoded;
     _Atomic uint32_t
         snapshots_applied; /* release: number of the session whose snapshot is applied whole */
@@ -212,11 +263,26 @@ MUST_CHECK bool stream_init(struct stream *stream,
                             struct router *router,
                             struct syn_err *err);
 void stream_deinit(struct stream *stream); /* a zeroed stream is allowed */
+/* Before the decoder starts: the stream goes on in this history behind `offset`, as the feed's
+ * options say too. lanes: by lane, see recovery.h. */
+struct recovery_lane;
+MUST_CHECK bool stream_resume(struct stream *stream,
+                              const char *replid,
+                              uint64_t offset,
+                              uint32_t source_db,
+                              const struct recovery_lane *lanes,
+                              uint64_t until,
+                              struct syn_err *err);
 
 /* Takes what the feed has, at most about a chunk. *did: something was taken. False: err. */
 MUST_CHECK bool stream_step(struct stream *stream, bool *did, struct syn_err *err);
 /* Moves offset_applied after the router collected. */
 void stream_advance(struct stream *stream);
+/* By whose rates it goes now. */
+static inline enum throttle_phase stream_throttle_phase(int state)
+{
+    return state == STREAM_LIVE ? THROTTLE_LIVE : THROTTLE_SNAPSHOT;
+}
 /* Nothing received is left to take. */
 bool stream_is_drained(const struct stream *stream);
 
@@ -230,6 +296,7 @@ struct decoder {
     uint32_t stream_count;
     bool is_started;
     bool has_waker;
+    uint64_t marked_ns; /* when positions were last written for all lanes */
     /* W: decoder, release, when a drain is complete: all is answered. R: control. */
     _Atomic bool is_drained;
     _Atomic uint64_t blocked_ns; /* statistics: waiting for the destination */

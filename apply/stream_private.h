@@ -56,6 +56,15 @@ enum step
 snapshot_mark_step(struct stream *stream, const struct window *window, struct syn_err *err);
 /* A file has ended, and all of it was taken: it is whole, or cut short. */
 enum step snapshot_file_end(struct stream *stream, struct syn_err *err);
+/* The footer with which the value under way goes as RESTORE; 0: it does not. */
+static inline uint16_t snapshot_restore_version(const struct stream *stream)
+{
+    uint8_t type = stream->value.item.type;
+    if (UNLIKELY((stream->restore_refused >> type & 1) != 0)) {
+        return 0;
+    }
+    return stream->task->intake.restore_version[stream->is_valkey][type];
+}
 /* The session ended inside a value that was being streamed: fills it up so that the destination
  * refuses it, harmlessly. */
 MUST_CHECK bool snapshot_abandon(struct stream *stream, struct syn_err *err);
@@ -77,7 +86,25 @@ static inline bool live_is_beyond_db(const struct command_info *info)
 {
     return info->class == COMMAND_FLUSHALL || info->class == COMMAND_SWAPDB ||
            info->class == COMMAND_FUNCTION || info->class == COMMAND_SCRIPT ||
-           info->class == COMMAND_MOVE || info->class == COMMAND_COPY;
+           info->class == COMMAND_MOVE || info->class == COMMAND_COPY ||
+           info->class == COMMAND_PUBLISH;
+}
+static inline bool is_spublish(const struct command_info *info)
+{
+    return info->class == COMMAND_PUBLISH && info->name[0] == 'S';
+}
+/* A message for subscribers that is forwarded. Without, or where nobody can have subscribed to it,
+ * it is dropped. */
+static inline bool task_publishes(const struct task *task, const struct command_info *info)
+{
+    return info->class == COMMAND_PUBLISH &&
+           (is_spublish(info) ? task->spublishes : task->publishes);
+}
+/* The database that a message is sent from; any will do. */
+static inline uint32_t task_publish_db(const struct task *task, uint64_t db)
+{
+    uint32_t mapped = task_db(task, db);
+    return mapped == DB_NONE || task->route->is_cluster ? 0 : mapped;
 }
 /* Applies one command outside a transaction. */
 MUST_CHECK bool live_apply(struct stream *stream,
@@ -93,6 +120,38 @@ static inline struct op live_op(const struct stream *stream, uint16_t slot)
                        .slot = slot,
                        .kind = OP_COMMAND,
                        .is_live = true};
+}
+
+/* What a command is: by the table, or by what the destination said of it before; NULL: not known.
+ */
+const struct command_info *
+live_find(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command);
+/* The same of a command that the table lacks. STEP_WAIT: it was asked for, and the command must
+ * come again. STEP_DONE with *info NULL: it is left out. */
+enum step live_ask(struct stream *stream,
+                   const uint8_t *bytes,
+                   const struct resp_command *command,
+                   const struct command_info **info,
+                   struct syn_err *err);
+/* A command of the table that the destination lacks is left out, or ends the task. */
+MUST_CHECK bool live_missing(struct stream *stream,
+                             const struct command_info *info,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct syn_err *err);
+/* Its keys, into stream->keys. */
+MUST_CHECK bool live_keys(struct stream *stream,
+                          const struct command_info *info,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          struct syn_err *err);
+/* Where it takes those of a command whose keys had to be asked for: uint32_t each, of any
+ * alignment; as the last answer gave them, or as they were kept with a command of a transaction. */
+void live_keys_from(struct stream *stream, const uint8_t *positions, uint32_t count);
+static inline void live_keys_answered(struct stream *stream)
+{
+    const struct key_list *keys = &stream->question.keys;
+    live_keys_from(stream, (const uint8_t *)keys->positions, keys->count);
 }
 
 /* Writes the bytes of one whole command to its lane. */
@@ -140,8 +199,28 @@ MUST_CHECK bool live_place(struct stream *stream,
                            struct command_place *place,
                            struct syn_err *err);
 
+/* Whether it reads keys that are not among its arguments, so that all lanes matter to it. */
+bool live_reads_unnamed(const struct stream *stream,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command);
+
 /* The argument that is the LIMIT of a propagated "= n LIMIT m", 0: there is none. */
 uint32_t live_trim_limit(const uint8_t *bytes, const struct resp_command *command);
+/* Writes the command without it into the open unit. False: stopped. */
+MUST_CHECK bool live_put_trim(struct stream *stream,
+                              uint32_t lane,
+                              const uint8_t *bytes,
+                              const struct resp_command *command,
+                              uint32_t limit);
+
+/* Where a message goes, in place->slot and lane: by its channel, as if that were a key. */
+MUST_CHECK bool live_channel(struct stream *stream,
+                             const struct command_info *info,
+                             const uint8_t *bytes,
+                             const struct resp_command *command,
+                             struct command_place *place,
+                             struct syn_err *err);
 
 /* ---- live_admin.c: commands without keys, and those that name databases ---- */
 MUST_CHECK bool live_admin(struct stream *stream,
@@ -151,11 +230,24 @@ MUST_CHECK bool live_admin(struct stream *stream,
                            uint64_t source_db,
                            struct syn_err *err);
 
+/* ---- live_script.c: scripts that are propagated as they are ---- */
+
+/* Before an EVAL: every shard gets its script, unless it was given it before. */
+MUST_CHECK bool live_script_load(struct stream *stream,
+                                 const uint8_t *bytes,
+                                 const struct resp_command *command,
+                                 struct syn_err *err);
+/* SCRIPT FLUSH. */
+void scripts_forget(struct stream *stream);
+
 /* ---- transaction.c ---- */
 
 void transaction_begin(struct stream *stream);
-MUST_CHECK bool
-transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, struct syn_err *err);
+MUST_CHECK bool transaction_add(struct stream *stream,
+                                const struct command_info *info,
+                                const uint8_t *bytes,
+                                size_t size,
+                                struct syn_err *err);
 MUST_CHECK bool transaction_end(struct stream *stream, struct syn_err *err);
 void transaction_clear(struct stream *stream);
 
@@ -165,6 +257,8 @@ void transaction_clear(struct stream *stream);
  */
 MUST_CHECK bool
 stream_session(struct stream *stream, const struct chunk_session *session, struct syn_err *err);
+/* +CONTINUE, perhaps under a new replication id. */
+void stream_session_continues(struct stream *stream, const struct chunk_session *session);
 void stream_set_state(struct stream *stream, enum stream_state state);
 /* Tells the reader where the payload ended, and that the stream's commands follow. */
 void stream_payload_end(struct stream *stream);

@@ -17,16 +17,19 @@
 struct server {
     struct endpoint endpoint;
     char version_text[32]; /* "7.0.15"; Valkey's own version for Valkey */
-    uint32_t version;      /* 70015: major * 10000 + minor * 100 + patch */
+    uint32_t version;      /* 70015: major * 10000 + minor * 100 + patch; 0: not told */
     bool is_valkey;
+    bool is_standard; /* an original server of a version whose abilities are known */
     bool is_cluster;
     bool is_replica;
     bool is_link_up; /* of a replica, to its master */
     char run_id[41];
     char replid[41];
+    char replid2[41];   /* before the last failover; "" or zeros: none */
     uint64_t offset;    /* master_repl_offset */
     uint64_t key_count; /* over all databases */
-    uint32_t db_max;    /* highest database with keys; 0 when empty */
+    bool is_count_known;
+    uint32_t db_max; /* highest database with keys; 0 when empty */
 };
 
 struct slot_range {
@@ -71,6 +74,9 @@ void topology_deinit(struct topology *topology);
 /* Reads INFO of one server over an open control connection. */
 MUST_CHECK bool server_read(struct control *control, struct server *server, struct syn_err *err);
 
+/* "7.0.15" is 70015; what does not follow that form counts as 0 from there on. */
+uint32_t server_version(const char *text, size_t size);
+
 /* The databases with keys, from the text of INFO: start with .next at the text. False at its end.
  */
 struct keyspace_cursor {
@@ -78,16 +84,6 @@ struct keyspace_cursor {
 };
 bool keyspace_next(struct keyspace_cursor *cursor, uint64_t *db, uint64_t *keys);
 
-/* RESTORE and SET options by what every server of the topology knows. */
-bool topology_has_set_pxat(const struct topology *topology);  /* SET … PXAT: 6.2  */
-bool topology_has_functions(const struct topology *topology); /* FUNCTION: 7.0    */
-
-/* The highest value of `type`'s footer version that RESTORE here accepts, and whether the type is
- * known at all (reference: DUMP payload table). False: this type must not be sent. `is_valkey_rdb`:
- * the source's magic. */
-bool topology_restore_version(const struct topology *topology,
-                              uint8_t type,
-                              bool is_valkey_rdb,
-                              uint16_t *version);
+bool topology_has_spublish(const struct topology *topology); /* SPUBLISH: 7.0 */
 
 #endif

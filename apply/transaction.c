@@ -1,14 +1,16 @@
 /*
  * Transactions: MULTI … EXEC as the source propagated them.
  *
- * Commands are kept until EXEC, because only then is it known where all keys lie. When one lane may
- * run them all (for a cluster: when all keys share a slot) they go there as one transaction.
+ * Commands are kept until EXEC, because only then is it known where all keys lie. When one
+ * connection may run them all (a standalone server's always may, a cluster's when all keys share a
+ * slot) they go there as one transaction; with keys on several lanes it waits for those.
  * Otherwise their effects are applied one by one, without atomicity, and counted: no cluster could
  * have run them as one.
  *
  * Traps (what servers really send): EXEC without MULTI and empty pairs, to 6.2; SELECT inside, 3.2
  * to 6.0 and from 7.2; one command alone in MULTI, to 6.2.
  */
+#include "apply/recovery.h"
 #include "apply/stream_private.h"
 
 #include <string.h>
@@ -51,22 +53,30 @@ static bool grow(void **bytes, size_t item, size_t need, size_t *capacity)
     return true;
 }
 
-/* Cuts and applies one kept command by itself. */
-static bool apply_kept(struct stream *stream,
-                       const uint8_t *bytes,
-                       size_t size,
-                       uint64_t source_db,
-                       struct syn_err *err)
+/* A command that was cut before, and looked up. */
+static const struct command_info *command_again(struct stream *stream,
+                                                const uint8_t *bytes,
+                                                size_t size,
+                                                struct resp_command *command)
 {
-    struct resp_command command;
     size_t wanted;
+    struct syn_err err;
     enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, size, &wanted, &command, err);
-    ASSERT(status == RESP_READY); /* it was cut before */
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
+        resp_cut(&stream->transaction_cutter, bytes, size, &wanted, command, &err);
+    ASSERT(status == RESP_READY);
+    const struct command_info *info = live_find(stream, bytes, command);
     ASSERT(info != NULL);
-    return live_apply(stream, info, bytes, &command, source_db, err);
+    return info;
+}
+
+/* The same of one that was kept. */
+static const struct command_info *kept_again(struct stream *stream,
+                                             const struct transaction_command *kept,
+                                             struct resp_command *command)
+{
+    const uint8_t *bytes = stream->transaction.bytes + kept->pos;
+    live_keys_from(stream, bytes + kept->size, kept->key_count);
+    return command_again(stream, bytes, kept->size, command);
 }
 
 static bool transaction_split(struct stream *stream, struct syn_err *err)
@@ -76,38 +86,57 @@ static bool transaction_split(struct stream *stream, struct syn_err *err)
         counter_add(&stream->transactions_split, 1);
         transaction->is_split = true;
     }
+    uint64_t offset = stream->offset;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
-        const struct transaction_command *command = &transaction->commands[i];
-        if (!apply_kept(
-                stream, transaction->bytes + command->pos, command->size, command->db, err)) {
+        const struct transaction_command *kept = &transaction->commands[i];
+        struct resp_command command;
+        const struct command_info *info = kept_again(stream, kept, &command);
+        stream->offset = kept->offset;
+        if (!live_apply(stream, info, transaction->bytes + kept->pos, &command, kept->db, err)) {
             return false;
         }
+        /* A stream may be continued inside a transaction: its EXEC is passed over then. */
+        if (!router_done(stream->router, stream->index, kept->offset, kept->db)) {
+            return stopped(err);
+        }
     }
+    stream->offset = offset;
     transaction->size = 0;
     transaction->command_count = 0;
     return true;
 }
 
-bool transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, struct syn_err *err)
+bool transaction_add(struct stream *stream,
+                     const struct command_info *info,
+                     const uint8_t *bytes,
+                     size_t size,
+                     struct syn_err *err)
 {
     struct transaction *transaction = &stream->transaction;
+    const struct key_list *keys = &stream->question.keys;
+    uint32_t key_count = info->spec_count == COMMAND_KEYS_ASKED ? keys->count : 0;
+    size_t keys_size = key_count * sizeof(keys->positions[0]);
     size_t bytes_max = stream->task->transaction_bytes_max;
-    bool is_full = size > bytes_max - transaction->size ||
+    bool is_full = size + keys_size > bytes_max - transaction->size ||
                    transaction->command_count >= bytes_max / TRANSACTION_BYTES_PER_COMMAND;
     if (!transaction->is_split && is_full && !transaction_split(stream, err)) {
         return false;
     }
     if (transaction->is_split) {
-        return apply_kept(stream, bytes, size, stream->source_db, err);
+        struct resp_command command;
+        info = command_again(stream, bytes, size, &command);
+        live_keys_answered(stream);
+        return live_apply(stream, info, bytes, &command, stream->source_db, err);
     }
     size_t command_capacity = transaction->command_capacity;
     void *commands = transaction->commands;
     void *kept = transaction->bytes;
-    bool has_room = grow(&kept, 1, transaction->size + size, &transaction->capacity) &&
-                    grow(&commands,
-                         sizeof(struct transaction_command),
-                         transaction->command_count + 1,
-                         &command_capacity);
+    size_t need = transaction->size + size + keys_size;
+    bool has_room =
+        grow(&kept, 1, need, &transaction->capacity) && grow(&commands,
+                                                             sizeof(struct transaction_command),
+                                                             transaction->command_count + 1,
+                                                             &command_capacity);
     transaction->bytes = kept;
     transaction->commands = commands;
     transaction->command_capacity = (uint32_t)command_capacity;
@@ -115,55 +144,89 @@ bool transaction_add(struct stream *stream, const uint8_t *bytes, size_t size, s
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a transaction");
     }
     memcpy(transaction->bytes + transaction->size, bytes, size);
-    transaction->commands[transaction->command_count++] = (struct transaction_command){
-        .pos = transaction->size, .size = size, .db = (uint32_t)stream->source_db};
-    transaction->size += size;
+    memcpy(transaction->bytes + transaction->size + size, keys->positions, keys_size);
+    transaction->commands[transaction->command_count++] =
+        (struct transaction_command){.pos = transaction->size,
+                                     .size = size,
+                                     .offset = stream->offset,
+                                     .db = (uint32_t)stream->source_db,
+                                     .key_count = key_count};
+    transaction->size += size + keys_size;
     return true;
 }
 
 /* ---- where it can run ---- */
 
 struct transaction_place {
-    bool is_whole; /* one lane may run it as a transaction */
+    bool is_whole;  /* one connection may run it as a transaction                        */
+    bool is_alone;  /* and does while no other lane runs anything: its keys are on several */
+    bool is_placed; /* a key decided which                                               */
     uint16_t slot;
     uint32_t lane;
-    uint32_t count; /* commands with an effect here         */
+    uint32_t count; /* commands with an effect here                      */
 };
 
-/* Only commands that are forwarded as they are can be queued; the others need more than one
- * operation, or none. */
-static bool command_is_queueable(const struct command_info *info,
-                                 const uint8_t *bytes,
-                                 const struct resp_command *command)
+/* Only commands that are one operation on the lane of their keys can be queued; the others need
+ * more than one, or none. */
+static bool command_is_queueable(const struct command_info *info)
 {
-    if (info->class == COMMAND_TRIM) {
-        return live_trim_limit(bytes, command) == 0;
-    }
     return info->class == COMMAND_WRITE || info->class == COMMAND_SPLIT_KEYS ||
-           info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_EVAL;
+           info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_EVAL ||
+           info->class == COMMAND_TRIM;
+}
+
+/* A message goes where the transaction's keys go, or alone with others to the first one's place. In
+ * a cluster SPUBLISH is bound to its channel's slot as to a key's. */
+static bool message_find_place(struct stream *stream,
+                               const struct command_info *info,
+                               const uint8_t *bytes,
+                               const struct resp_command *command,
+                               struct transaction_place *place,
+                               struct syn_err *err)
+{
+    struct command_place at;
+    if (!live_channel(stream, info, bytes, command, &at, err)) {
+        return false;
+    }
+    bool is_bound = stream->task->route->is_cluster && is_spublish(info);
+    if (is_bound && place->is_placed && at.slot != place->slot) {
+        place->is_whole = false;
+    } else if (!place->is_placed && (is_bound || place->count == 0)) {
+        place->is_placed = is_bound;
+        place->slot = at.slot;
+        place->lane = at.lane;
+    }
+    place->count++;
+    return true;
 }
 
 static bool command_find_place(struct stream *stream,
-                               const struct transaction_command *kept,
+                               struct transaction_command *kept,
                                struct transaction_place *place,
                                struct syn_err *err)
 {
     struct resp_command command;
-    size_t wanted;
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, kept->size, &wanted, &command, err);
-    ASSERT(status == RESP_READY);
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
-    ASSERT(info != NULL);
+    const struct command_info *info = kept_again(stream, kept, &command);
+    if (task_publishes(stream->task, info)) {
+        return message_find_place(stream, info, bytes, &command, place, err);
+    }
     bool is_dropped = task_db(stream->task, kept->db) == DB_NONE && !live_is_beyond_db(info);
     if (is_dropped || info->class == COMMAND_READ || info->class == COMMAND_PUBLISH ||
         info->class == COMMAND_PING) {
         return true; /* nothing of it is applied; transaction_queue leaves it out too */
     }
-    if (!command_is_queueable(info, bytes, &command)) {
+    if (!command_is_queueable(info)) {
         place->is_whole = false;
+        return true;
+    }
+    bool is_new = true;
+    if (UNLIKELY(stream->recovery != NULL) &&
+        !recovery_is_new(stream, info, bytes, &command, kept->db, &is_new, err)) {
+        return false;
+    }
+    if (!is_new) {
+        place->is_whole = false; /* some of it is at the destination: one by one, each is judged */
         return true;
     }
     struct command_place at;
@@ -172,19 +235,24 @@ static bool command_find_place(struct stream *stream,
     }
     bool is_cluster = stream->task->route->is_cluster;
     bool has_no_keys = stream->keys.count == 0;
-    if (info->class == COMMAND_EVAL && has_no_keys && stream->task->route->lane_count > 1) {
-        place->is_whole = false; /* what it touches is not known, so it must run alone */
-    } else if (is_cluster && (at.slot == SLOT_NONE || task_db(stream->task, kept->db) != 0)) {
-        place->is_whole = false; /* live_apply refuses it, and says why */
-    } else if (!(is_cluster ? at.is_one_slot : at.is_one_lane)) {
-        place->is_whole = false;
-    } else if (place->count == 0) {
+    if (info->class == COMMAND_EVAL && !live_script_load(stream, bytes, &command, err)) {
+        return false;
+    }
+    if (!place->is_placed) {
+        place->is_placed = true;
         place->slot = at.slot;
         place->lane = at.lane;
-    } else if (is_cluster ? at.slot != place->slot : at.lane != place->lane) {
-        place->is_whole = false;
     }
     place->count++;
+    if (is_cluster) {
+        /* In another database, or without a slot: live_apply refuses it, and says why. */
+        place->is_whole = at.is_one_slot && at.slot != SLOT_NONE && at.slot == place->slot &&
+                          task_db(stream->task, kept->db) == 0;
+        return true;
+    }
+    /* What a command without keys touches is not known. */
+    bool is_anywhere = has_no_keys || live_reads_unnamed(stream, info, bytes, &command);
+    place->is_alone = place->is_alone || is_anywhere || !at.is_one_lane || at.lane != place->lane;
     return true;
 }
 
@@ -206,51 +274,83 @@ static bool unit_command(struct stream *stream,
     return true;
 }
 
-static bool is_left_out(struct stream *stream, const struct transaction_command *kept)
+/* Queues one kept command; a trim without the LIMIT that only replicas accept. */
+static bool unit_kept(struct stream *stream,
+                      const struct transaction_place *place,
+                      const struct transaction_command *kept,
+                      const struct command_info *info,
+                      const struct resp_command *command)
 {
-    struct resp_command command;
-    struct syn_err err;
-    size_t wanted;
     const uint8_t *bytes = stream->transaction.bytes + kept->pos;
-    enum resp_status status =
-        resp_cut(&stream->transaction_cutter, bytes, kept->size, &wanted, &command, &err);
-    ASSERT(status == RESP_READY);
-    const struct command_info *info =
-        command_find(bytes + command.argv[0].pos, command.argv[0].size);
-    return task_db(stream->task, kept->db) == DB_NONE ||
-           !command_is_queueable(info, bytes, &command);
+    uint32_t limit = info->class == COMMAND_TRIM ? live_trim_limit(bytes, command) : 0;
+    if (limit == 0) {
+        enum op_kind kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
+        return unit_command(stream, place->lane, bytes, kept->size, place->slot, kind);
+    }
+    struct op op = live_op(stream, place->slot);
+    if (!router_unit_op(stream->router, place->lane) ||
+        !live_put_trim(stream, place->lane, bytes, command, limit)) {
+        return false;
+    }
+    router_unit_done(stream->router, place->lane, op);
+    return true;
 }
 
+/* Whether this kept command is queued, and in which database. */
+static bool is_queued(struct stream *stream,
+                      const struct transaction_command *kept,
+                      const struct command_info *info,
+                      uint32_t *db)
+{
+    if (task_publishes(stream->task, info)) {
+        *db = task_publish_db(stream->task, kept->db);
+        return true;
+    }
+    *db = task_db(stream->task, kept->db);
+    return *db != DB_NONE && command_is_queueable(info);
+}
+
+static bool queue_begin(struct stream *stream, const struct transaction_place *place, uint32_t db)
+{
+    struct router *router = stream->router;
+    return router_unit_begin(router, place->lane, db) &&
+           (router_has_groups(router) || unit_command(stream,
+                                                      place->lane,
+                                                      ROUTER_MULTI,
+                                                      sizeof(ROUTER_MULTI) - 1,
+                                                      place->slot,
+                                                      OP_MULTI));
+}
+
+/* As one unit; where batches are groups already, without MULTI and EXEC of its own. */
 static bool transaction_queue(struct stream *stream, const struct transaction_place *place)
 {
-    static const char multi[] = "*1\r\n$5\r\nMULTI\r\n";
-    static const char exec[] = "*1\r\n$4\r\nEXEC\r\n";
     struct transaction *transaction = &stream->transaction;
     struct router *router = stream->router;
     uint32_t lane = place->lane;
     bool is_begun = false;
     for (uint32_t i = 0; i < transaction->command_count; i++) {
         const struct transaction_command *kept = &transaction->commands[i];
-        if (is_left_out(stream, kept)) {
+        struct resp_command command;
+        const struct command_info *info = kept_again(stream, kept, &command);
+        uint32_t db;
+        if (!is_queued(stream, kept, info, &db)) {
             counter_add(&stream->dropped, 1);
             continue;
         }
-        uint32_t db = task_db(stream->task, kept->db);
-        if (!is_begun &&
-            (!router_unit_begin(router, lane, db) ||
-             !unit_command(stream, lane, multi, sizeof(multi) - 1, place->slot, OP_MULTI))) {
+        if (!is_begun && !queue_begin(stream, place, db)) {
             return false;
         }
         is_begun = true;
         struct op select = live_op(stream, SLOT_NONE);
-        select.kind = OP_QUEUED;
         if (!router_unit_db(router, lane, db, select) ||
-            !unit_command(
-                stream, lane, transaction->bytes + kept->pos, kept->size, place->slot, OP_QUEUED)) {
+            !unit_kept(stream, place, kept, info, &command)) {
             return false;
         }
     }
-    if (!unit_command(stream, lane, exec, sizeof(exec) - 1, place->slot, OP_EXEC)) {
+    ASSERT(is_begun);
+    if (!router_has_groups(router) &&
+        !unit_command(stream, lane, ROUTER_EXEC, sizeof(ROUTER_EXEC) - 1, place->slot, OP_EXEC)) {
         return false;
     }
     router_unit_end(router, lane);
@@ -273,7 +373,10 @@ bool transaction_end(struct stream *stream, struct syn_err *err)
     }
     bool is_done = true;
     if (place.is_whole && place.count > 1) {
-        is_done = transaction_queue(stream, &place) || stopped(err);
+        bool is_alone = place.is_alone && stream->task->route->lane_count > 1;
+        is_done = (!is_alone || router_drain(stream->router)) &&
+                  transaction_queue(stream, &place) && (!is_alone || router_drain(stream->router));
+        is_done = is_done || stopped(err);
     } else if (place.is_whole || transaction->command_count == 1) {
         transaction->is_split = true; /* a single command is as atomic as its transaction */
         is_done = transaction_split(stream, err);

@@ -1,4 +1,4 @@
-#include "io/control.h"
+#include "io/control_private.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -104,6 +104,14 @@ static const struct reply_rule reply_rules[] = {
     {"*max number of clients",
      PROBLEM_STATE,
      "the server has no free connection: raise maxclients there or close others"},
+    {"OOM", PROBLEM_STATE, "the server is out of memory: raise maxmemory there, or free some"},
+    {"READONLY",
+     PROBLEM_STATE,
+     "the server has become a replica: wait for the failover's end, or use the new master"},
+    {"MISCONF",
+     PROBLEM_STATE,
+     "the server cannot persist its data and refuses writes: see its log"},
+    {"NOREPLICAS", PROBLEM_STATE, "the server has too few replicas to take writes"},
     {"CLUSTERDOWN", PROBLEM_STATE, "the cluster cannot serve: repair it (see CLUSTER INFO)"},
     {"BUSY", PROBLEM_STATE, "the server runs a long script: wait or end it, then start again"},
     {"MOVED", PROBLEM_STATE, "slots moved to another server meanwhile: start again"},
@@ -174,12 +182,14 @@ connection_error(struct control *control, int number, const char *what, struct s
     struct place place = place_of(control);
     control_close(control);
     if (number == EAGAIN || number == EWOULDBLOCK || number == ETIMEDOUT) {
-        return ERR(err,
-                   code_of(control, PROBLEM_CONNECT),
-                   "%s: no answer to %s in time: the server hangs or the network drops packets; "
-                   "check both, or raise the time limit",
-                   place.text,
-                   what);
+        ERR(err,
+            code_of(control, PROBLEM_CONNECT),
+            "%s: no answer to %s in time: the server hangs or the network drops packets; check "
+            "both, or raise the time limit",
+            place.text,
+            what);
+        err->sys_errno = ETIMEDOUT;
+        return false;
     }
     if (number == 0) {
         return ERR(err,
@@ -196,9 +206,26 @@ connection_error(struct control *control, int number, const char *what, struct s
                    what);
 }
 
-/* After hiredis reported a failure; `number` is errno right behind it. */
-static bool
-context_error(struct control *control, int number, const char *what, struct syn_err *err)
+bool control_not_resp(struct control *control,
+                      const char *what,
+                      const char *reason,
+                      struct syn_err *err)
+{
+    struct place place = place_of(control);
+    control_close(control);
+    return ERR(err,
+               code_of(control, PROBLEM_PROTOCOL),
+               "%s: the answer to %s is not RESP (%s): this is not a Redis or Valkey server, or "
+               "something on the way changes its bytes",
+               place.text,
+               what,
+               reason);
+}
+
+bool control_context_error(struct control *control,
+                           int number,
+                           const char *what,
+                           struct syn_err *err)
 {
     switch (control->context->err) {
 #ifdef REDIS_ERR_TIMEOUT /* hiredis 1.0: the kernel gave the connection up */
@@ -210,17 +237,9 @@ context_error(struct control *control, int number, const char *what, struct syn_
     case REDIS_ERR_EOF:
         return connection_error(control, 0, what, err);
     case REDIS_ERR_PROTOCOL: {
-        struct place place = place_of(control);
         char reason[sizeof(control->context->errstr) + 1];
         snprintf(reason, sizeof(reason), "%s", control->context->errstr);
-        control_close(control);
-        return ERR(err,
-                   code_of(control, PROBLEM_PROTOCOL),
-                   "%s: the answer to %s is not RESP (%s): this is not a Redis or Valkey server, "
-                   "or something on the way changes its bytes",
-                   place.text,
-                   what,
-                   reason);
+        return control_not_resp(control, what, reason, err);
     }
     default:
         control_close(control);
@@ -236,7 +255,7 @@ bool control_append(
         return ERR(err, SYN_CODE_INTERNAL, "%s: the connection is closed", place_of(control).text);
     }
     if (redisAppendCommandArgv(control->context, argc, argv, sizes) != REDIS_OK) {
-        return context_error(control, ENOMEM, argv[0], err);
+        return control_context_error(control, ENOMEM, argv[0], err);
     }
     return true;
 }
@@ -268,7 +287,7 @@ bool control_flush(struct control *control, struct syn_err *err)
         }
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return status == REDIS_OK || context_error(control, number, "sending", err);
+    return status == REDIS_OK || control_context_error(control, number, "sending", err);
 }
 
 static redisReply *fetch_named(struct control *control, const char *what, struct syn_err *err)
@@ -279,7 +298,7 @@ static redisReply *fetch_named(struct control *control, const char *what, struct
     void *reply = NULL;
     errno = 0;
     if (redisGetReply(control->context, &reply) != REDIS_OK) {
-        context_error(control, errno, what, err);
+        control_context_error(control, errno, what, err);
         return NULL;
     }
     ASSERT(reply != NULL);

@@ -5,7 +5,8 @@
  * Threads:   a connection belongs to one thread at a time.
  * Ownership: replies are hiredis' own: freeReplyObject.
  * Errors:    `side` chooses the domain: source or destination; connect, auth, state and protocol
- *            problems each have their own code and a message with the endpoint and what to do.
+ *            problems each have their own code and a message with the endpoint and what to do. After
+ *            a time limit sys_errno is ETIMEDOUT.
  */
 #ifndef IO_CONTROL_H
 #define IO_CONTROL_H
@@ -48,6 +49,23 @@ redisReply *control_ask(struct control *control, struct syn_err *err, const char
 MUST_CHECK bool control_append(
     struct control *control, int argc, const char **argv, const size_t *sizes, struct syn_err *err);
 redisReply *control_fetch(struct control *control, struct syn_err *err);
+/* As control_fetch for a reply that should be one text, of any size: it is given to the sink in
+ * pieces, at least one, as it arrives, and never held. Any other reply is put in *reply (of nil,
+ * the caller's to free too), which is NULL otherwise. */
+struct control_sink {
+    /* The piece is valid until it returns; no call on the connection from here. */
+    void (*piece)(void *arg, const uint8_t *bytes, size_t size, uint64_t offset, uint64_t total);
+    void *arg;
+};
+enum control_bulk {
+    CONTROL_BULK_TEXT,  /* the sink has it all                         */
+    CONTROL_BULK_OTHER, /* nil, an error, anything else                */
+    CONTROL_BULK_LOST,  /* the connection failed: as for control_fetch */
+};
+enum control_bulk control_fetch_bulk(struct control *control,
+                                     const struct control_sink *sink,
+                                     redisReply **reply,
+                                     struct syn_err *err);
 /* Sends what was appended without waiting for replies, so that several servers work at once.
  * control_fetch does it by itself for its own connection. False: as for control_call. */
 MUST_CHECK bool control_flush(struct control *control, struct syn_err *err);

@@ -212,6 +212,29 @@ static void chunk_fill(struct feed *feed, uint32_t size)
     }
 }
 
+/* A master whose child ends badly after all of an $EOF payload was sent (FLUSHALL kills it) says
+ * "\n", as while it waits, until it drops the connection; 7.0, replicationCron. Commands begin with
+ * '*', so in front of the first one that is a keep-alive: it is no byte of the stream, or the next
+ * PSYNC would ask for one too late. Returns how many of `size` bytes behind the filled part are
+ * left.
+ */
+static uint32_t keepalives_drop(struct feed *feed, uint32_t size)
+{
+    const struct psync *psync = feed->psync;
+    if (psync->payload_end < 0 || psync->received != (uint64_t)psync->payload_end) {
+        return size;
+    }
+    uint8_t *bytes = psync->chunk->bytes + atomic_load_relaxed(&psync->chunk->filled);
+    uint32_t count = 0;
+    while (count < size && bytes[count] == '\n') {
+        count++;
+    }
+    if (count > 0) {
+        memmove(bytes, bytes + count, size - count);
+    }
+    return size - count;
+}
+
 /* What came together with the lines. False: no room for it now. */
 static bool surplus_move(struct feed *feed)
 {
@@ -227,7 +250,10 @@ static bool surplus_move(struct feed *feed)
         }
         memcpy(psync->chunk->bytes + filled, psync->in + psync->in_start, size);
         psync->in_start += size;
-        chunk_fill(feed, size);
+        size = keepalives_drop(feed, size);
+        if (size > 0) {
+            chunk_fill(feed, size);
+        }
     }
     return true;
 }
@@ -259,7 +285,10 @@ void feed_received(struct feed *feed, uint32_t size)
     struct psync *psync = feed->psync;
     ASSERT(psync->chunk != NULL);
     psync->last_byte_ns = clock_monotonic_ns();
-    chunk_fill(feed, size);
+    size = keepalives_drop(feed, size);
+    if (size > 0) {
+        chunk_fill(feed, size);
+    }
     if (psync->phase == PHASE_PAYLOAD && size < feed->pool.chunk_bytes / 4) {
         psync->rest_until_ns = psync->last_byte_ns + REST_NS;
     } else {

@@ -15,6 +15,7 @@
 static uint64_t slice_table[8][256];
 
 static crc64_function *clmul;
+static crc64_function *wide;
 static crc64_function *fastest;
 
 static uint64_t crc64_bitwise(uint64_t crc, const void *bytes, size_t size)
@@ -60,7 +61,8 @@ __attribute__((constructor)) static void crc64_setup(void)
         }
     }
     clmul = crc64_clmul_setup();
-    fastest = clmul != NULL ? clmul : crc64_slice8;
+    wide = clmul != NULL ? crc64_wide_setup() : NULL;
+    fastest = wide != NULL ? wide : clmul != NULL ? clmul : crc64_slice8;
 }
 
 uint64_t crc64_update(uint64_t crc, const void *bytes, size_t size)
@@ -76,5 +78,5 @@ crc64_function *crc64_implementation(const char *name)
     if (strcmp(name, "slice8") == 0) {
         return crc64_slice8;
     }
-    return strcmp(name, "clmul") == 0 ? clmul : NULL;
+    return strcmp(name, "clmul") == 0 ? clmul : strcmp(name, "wide") == 0 ? wide : NULL;
 }

@@ -8,12 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Continues `crc` (0 to begin) over the bytes. Any thread. Picks carry-less multiplication where
- * the CPU has it, else slicing by eight. */
+/* Continues `crc` (0 to begin) over the bytes. Any thread. Picks carry-less multiplication, of as
+ * many bits at a time as the CPU has, else slicing by eight. */
 uint64_t crc64_update(uint64_t crc, const void *bytes, size_t size);
 
 /* The implementations, for tests and benchmarks. NULL when this CPU lacks it. */
 typedef uint64_t crc64_function(uint64_t crc, const void *bytes, size_t size);
-crc64_function *crc64_implementation(const char *name); /* "bitwise", "slice8", "clmul" */
+crc64_function *crc64_implementation(const char *name); /* "bitwise", "slice8", "clmul", "wide" */
 
 #endif

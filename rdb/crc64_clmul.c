@@ -22,11 +22,8 @@
 
 #if defined(__x86_64__) || (defined(__aarch64__) && defined(__AARCH64EL__))
 
-/* Constants, made at start-up and only read afterwards. Entry i folds by D = 128 * i bits. */
-static struct {
-    uint64_t lo; /* x^(D+63) mod P */
-    uint64_t hi; /* x^(D-1) mod P  */
-} fold_by[9];
+/* Constants, made at start-up and only read afterwards. Entry i folds by 128 * i bits. */
+static struct crc64_fold fold_by[CRC64_FOLD_BLOCKS_MAX + 1];
 
 static uint64_t times_x64;   /* x^127 mod P: brings lo * x^128 down to 128 bits */
 static uint64_t quotient_of; /* the coefficients x^64 … x^1 of floor(x^128 / P) */
@@ -57,7 +54,7 @@ static uint64_t divide_x128(void)
 
 static void make_constants(void)
 {
-    for (unsigned i = 1; i < 9; i++) {
+    for (unsigned i = 1; i <= CRC64_FOLD_BLOCKS_MAX; i++) {
         fold_by[i].lo = power_of_x(128 * i + 63);
         fold_by[i].hi = power_of_x(128 * i - 1);
     }
@@ -256,7 +253,22 @@ CLMUL static vec128 fold_rounds(vec128 first, const uint8_t **at, size_t *size)
     return sum;
 }
 
-CLMUL static uint64_t crc64_clmul(uint64_t crc, const void *bytes, size_t size)
+/* The rest of the input, folded into the register; then the CRC. */
+CLMUL static inline uint64_t finish(vec128 acc, const uint8_t *p, size_t size)
+{
+    const vec128 by = fold_constant(1);
+    for (; size >= 16; size -= 16, p += 16) {
+        acc = vec_xor(fold(acc, by), vec_load(p));
+    }
+    return crc_tail(reduce_register(acc), p, size);
+}
+
+CLMUL uint64_t crc64_clmul_finish(uint64_t lo, uint64_t hi, const uint8_t *p, size_t size)
+{
+    return finish(vec_make(lo, hi), p, size);
+}
+
+CLMUL uint64_t crc64_clmul(uint64_t crc, const void *bytes, size_t size)
 {
     const uint8_t *p = bytes;
     if (size < 16) {
@@ -269,11 +281,12 @@ CLMUL static uint64_t crc64_clmul(uint64_t crc, const void *bytes, size_t size)
         p += 16;
         size -= 16;
     }
-    const vec128 by = fold_constant(1);
-    for (; size >= 16; size -= 16, p += 16) {
-        acc = vec_xor(fold(acc, by), vec_load(p));
-    }
-    return crc_tail(reduce_register(acc), p, size);
+    return finish(acc, p, size);
+}
+
+struct crc64_fold crc64_fold_by(unsigned blocks)
+{
+    return fold_by[blocks];
 }
 
 crc64_function *crc64_clmul_setup(void)

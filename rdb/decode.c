@@ -82,6 +82,13 @@ static enum rdb_flow pass_module(void *arg, const struct rdb_module *module, str
     return RDB_GO;
 }
 
+static enum rdb_flow
+pass_item(void *arg, const struct rdb_module *module, const struct rdb_module_item *item)
+{
+    (void)arg, (void)module, (void)item;
+    return RDB_GO;
+}
+
 #define OR_PASS(callback, pass) ((callback) != NULL ? (callback) : (pass))
 
 static void visitor_set(struct rdb_visitor *to, const struct rdb_visitor *from)
@@ -101,6 +108,7 @@ static void visitor_set(struct rdb_visitor *to, const struct rdb_visitor *from)
         .stream_consumer = OR_PASS(from->stream_consumer, pass_consumer),
         .stream_consumer_pending = OR_PASS(from->stream_consumer_pending, pass_id),
         .module = OR_PASS(from->module, pass_module),
+        .module_item = OR_PASS(from->module_item, pass_item),
     };
 }
 
@@ -229,6 +237,7 @@ bool rdb_decoder_begin(struct rdb_decoder *decoder,
     }
     slots_trim(decoder);
     visitor_set(&decoder->visitor, visitor);
+    decoder->wants_items = visitor->module_item != NULL;
     decoder->arg = arg;
     decoder->kind = rdb_type_kind(place->type, place->is_valkey);
     decoder->offset = place->offset;
@@ -247,7 +256,12 @@ enum take visit_begin(struct rdb_decoder *decoder, uint64_t count, uint64_t byte
 {
     ASSERT(!decoder->has_begun);
     decoder->has_begun = true;
-    struct rdb_value_begin value = {.kind = decoder->kind, .count = count, .bytes = bytes};
+    struct rdb_value_begin value = {
+        .kind = decoder->kind,
+        .count = count,
+        .bytes = bytes,
+        .module = decoder->kind == RDB_KIND_MODULE ? &decoder->module : NULL,
+    };
     return take_flow(decoder, decoder->visitor.begin(decoder->arg, &value));
 }
 
@@ -314,51 +328,7 @@ enum rdb_decode rdb_decoder_run(struct rdb_decoder *decoder,
     return result;
 }
 
-/* ---- payloads ---- */
-
-/* The footer of Valkey's own format: what makes type 22 mean Valkey's. */
-#define VALKEY_VERSION_MIN 80
-
-bool rdb_payload_decode(struct rdb_decoder *decoder,
-                        struct slice payload,
-                        uint64_t key_hash,
-                        const struct rdb_visitor *visitor,
-                        void *arg,
-                        struct syn_err *err)
+bool rdb_decoder_is_over_limit(const struct rdb_decoder *decoder)
 {
-    struct rdb_value_place place = {.key_hash = key_hash, .offset = 1};
-    struct slice body;
-    uint16_t version;
-    if (!rdb_payload_read(payload.bytes, payload.size, &place.type, &body, &version, err)) {
-        return false;
-    }
-    place.is_valkey = version >= VALKEY_VERSION_MIN;
-    if (!rdb_decoder_begin(decoder, &place, visitor, arg, err)) {
-        err_context(err, "DUMP payload");
-        return false;
-    }
-    enum rdb_decode result;
-    size_t used = 0;
-    do {
-        body.bytes += used;
-        body.size -= used;
-        result = rdb_decoder_run(decoder, body.bytes, body.size, &used, err);
-    } while (result == RDB_DECODE_PAUSED);
-    body.size -= used;
-    if (result == RDB_DECODE_ERROR) {
-        err_context(err, "DUMP payload");
-        return false;
-    }
-    bool is_whole = result == RDB_DECODE_STOPPED || (result == RDB_DECODE_DONE && body.size == 0);
-    if (!is_whole) {
-        return ERR(err,
-                   SYN_CODE_SOURCE_DATA,
-                   "DUMP payload of %zu bytes, type %u (%s): %s",
-                   payload.size,
-                   place.type,
-                   rdb_type_name(place.type),
-                   result == RDB_DECODE_DONE ? "there are bytes behind the value"
-                                             : "the value is cut");
-    }
-    return true;
+    return decoder->fault.is_over_limit;
 }

@@ -15,14 +15,17 @@
  * Limits:    item_bytes_max (bytes) bounds one element, and one blob (ziplist, listpack, intset,
  *            zipmap), as text. Above it a collection is refused; a string value has no limit: it
  *            is handed out in pieces. Memory is at most twice item_bytes_max and 80 KiB.
- *            Lengths from the wire are checked against it before they size anything.
+ *            Lengths from the wire are checked against it before they size anything. What is
+ * visited may be far more than what was read: compressed text, up to 88 times, and the field names
+ *            of a stream's node, which are shown with each of its entries.
  * Errors:    SYN_CODE_SOURCE_DATA with the type, the key's hash and the byte of the RDB;
  *            SYN_CODE_MEMORY. After an error, or a stop, only rdb_decoder_begin may follow.
  *            Elements before the broken one have been visited by then.
  *
  * Checked inside blobs: sizes, the end mark, the count, every entry's encoding, back lengths of
  * listpacks (both families: see listpack.c), previous lengths and tail of ziplists, the order of
- * intsets, odd numbers of items in pairs, scores that are no numbers, the frame of stream entries.
+ * intsets, odd numbers of items in pairs, scores that are no numbers, the frame of stream entries
+ * and the order of their ids.
  * Not checked, since it would take memory in proportion to the value: duplicate members or fields,
  * whether what a consumer has pending is pending in its group.
  */
@@ -63,12 +66,19 @@ struct rdb_element {
 
 #define RDB_UNKNOWN UINT64_MAX
 
+struct rdb_module {
+    char name[10]; /* nine characters and a NUL */
+    uint16_t version;
+    uint64_t id;
+};
+
 struct rdb_value_begin {
     enum rdb_kind kind;
     uint64_t count; /* elements, members, fields, if the encoding tells before them; a claim of the
                        wire: never to size an allocation. RDB_UNKNOWN otherwise */
     uint64_t bytes; /* RDB_KIND_STRING: bytes of the text. Other kinds: of the blob, if it is one.
                        RDB_UNKNOWN otherwise */
+    const struct rdb_module *module; /* RDB_KIND_MODULE; else NULL */
 };
 
 struct rdb_stream_id {
@@ -76,8 +86,13 @@ struct rdb_stream_id {
     uint64_t seq;
 };
 
-/* A reader of the fields of one entry; they have been checked, so it cannot fail. Private. */
-struct rdb_stream_fields;
+/* A reader of the fields of one entry; they have been checked, so it cannot fail. `next` is its
+ * maker's: use rdb_stream_field_next. */
+struct rdb_stream_fields {
+    bool (*next)(struct rdb_stream_fields *fields,
+                 struct rdb_element *field,
+                 struct rdb_element *value);
+};
 
 struct rdb_stream_entry {
     struct rdb_stream_id id;
@@ -86,9 +101,12 @@ struct rdb_stream_entry {
 };
 
 /* The next pair of the entry; false after the last. Only inside the entry's callback. */
-bool rdb_stream_field_next(struct rdb_stream_fields *fields,
-                           struct rdb_element *field,
-                           struct rdb_element *value);
+static inline bool rdb_stream_field_next(struct rdb_stream_fields *fields,
+                                         struct rdb_element *field,
+                                         struct rdb_element *value)
+{
+    return fields->next(fields, field, value);
+}
 
 struct rdb_stream_meta {
     uint64_t length;
@@ -122,10 +140,17 @@ struct rdb_stream_consumer {
     uint64_t pending_count;
 };
 
-struct rdb_module {
-    char name[10]; /* nine characters and a NUL */
-    uint16_t version;
-    uint64_t id;
+/* What a module wrote, one after the other; what it means is the module's own. */
+struct rdb_module_item {
+    enum rdb_module_item_kind {
+        RDB_MODULE_SIGNED = 1, /* as in the RDB; servers write UNSIGNED for both */
+        RDB_MODULE_UNSIGNED = 2,
+        RDB_MODULE_FLOAT = 3,
+        RDB_MODULE_DOUBLE = 4,
+        RDB_MODULE_STRING = 5,
+    } kind;
+    uint64_t number;         /* of others than strings: the number, or its bits (IEEE 754) */
+    struct rdb_element text; /* of a string */
 };
 
 /* Callbacks; NULL for what does not matter. `arg` is that of rdb_decoder_begin. Order: begin, then
@@ -152,6 +177,11 @@ struct rdb_visitor {
     enum rdb_flow (*stream_consumer_pending)(void *arg, const struct rdb_stream_id *id);
     /* Pieces of the raw body, from its first byte (the module's id) on: what RESTORE takes. */
     enum rdb_flow (*module)(void *arg, const struct rdb_module *module, struct slice piece);
+    /* If set, the module's items instead of those pieces; a string among them counts as an
+     * element. */
+    enum rdb_flow (*module_item)(void *arg,
+                                 const struct rdb_module *module,
+                                 const struct rdb_module_item *item);
 };
 
 /* Where a value is and of which key: for messages. */
@@ -194,6 +224,12 @@ enum rdb_decode rdb_decoder_run(struct rdb_decoder *decoder,
                                 size_t *used,
                                 struct syn_err *err);
 
+/* After RDB_DECODE_ERROR: whether the value was refused only because an element, or a blob, is
+ * larger than item_bytes_max. */
+bool rdb_decoder_is_over_limit(const struct rdb_decoder *decoder);
+
+/* ---- DUMP payloads ---- */
+
 /* Decodes a whole DUMP payload: footer, CRC, value, and nothing behind it. A visitor's pause does
  * not return: use rdb_payload_read, rdb_decoder_begin and rdb_decoder_run for that. A visitor's
  * stop is not an error. `key_hash` may be 0. */
@@ -203,6 +239,46 @@ MUST_CHECK bool rdb_payload_decode(struct rdb_decoder *decoder,
                                    const struct rdb_visitor *visitor,
                                    void *arg,
                                    struct syn_err *err);
+
+/* Whether a payload's footer is of Valkey's own format: what type 22 means in it. */
+bool rdb_payload_is_valkey(struct slice payload);
+
+/* The same for a payload that arrives in pieces. Nothing of it is held but what the decoder holds,
+ * so the checksum, and with it the family, is known only at the end: elements have been visited by
+ * then. */
+struct rdb_payload_reader {
+    struct rdb_decoder *decoder;
+    const struct rdb_visitor *visitor;
+    void *arg;
+    uint64_t size; /* of the whole payload */
+    uint64_t seen; /* bytes taken of it    */
+    uint64_t crc;  /* of what it covers, so far */
+    uint64_t key_hash;
+    struct syn_err err; /* with RDB_DECODE_ERROR */
+    enum rdb_decode status;
+    uint8_t type;
+    bool is_valkey;
+    uint8_t carry_size;
+    uint8_t footer_size;
+    uint8_t carry[96]; /* what the decoder left of the pieces before, and the next bytes */
+    uint8_t footer[RDB_FOOTER_SIZE];
+};
+
+/* `size` is that of the payload. `is_valkey`: of the server that made it (Valkey 9 or later); it
+ * only matters for type 22. The visitor must live as long as the payload. */
+void rdb_payload_begin(struct rdb_payload_reader *reader,
+                       struct rdb_decoder *decoder,
+                       uint64_t size,
+                       bool is_valkey,
+                       uint64_t key_hash,
+                       const struct rdb_visitor *visitor,
+                       void *arg);
+/* The next bytes; together no more than `size`. What is wrong is told at the end, and what comes
+ * behind it is only counted. */
+void rdb_payload_piece(struct rdb_payload_reader *reader, struct slice piece);
+/* After the last piece. False: as rdb_payload_decode. `*version` is that of the footer. */
+MUST_CHECK bool
+rdb_payload_end(struct rdb_payload_reader *reader, uint16_t *version, struct syn_err *err);
 
 /* After RDB_ITEM_KEY: the value, of `size` bytes, was read by a decoder instead of rdb_value_walk;
  * the parser goes on behind it. */

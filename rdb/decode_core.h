@@ -98,9 +98,10 @@ struct stream_state {
     struct rdb_stream_id node_id;
     size_t names_pos; /* in the blob: the node's own field names  */
     uint64_t names_count;
-    uint64_t entries_left; /* of the node, deleted ones included       */
-    uint64_t entries_seen; /* of the stream, live ones                 */
-    bool has_master;       /* the node's first entry has been read     */
+    struct rdb_stream_id top_id; /* of the entry before, deleted or not; 0-0 is no entry's */
+    uint64_t entries_left;       /* of the node, deleted ones included       */
+    uint64_t entries_seen;       /* of the stream, live ones                 */
+    bool has_master;             /* the node's first entry has been read     */
 };
 
 struct rdb_decoder {
@@ -121,7 +122,8 @@ struct rdb_decoder {
     bool is_over; /* done, failed or stopped: begin must follow */
     bool has_begun;
     bool is_blob_open;
-    unsigned live; /* slots whose text belongs to the element under way: a bit each */
+    bool wants_items; /* of modules */
+    unsigned live;    /* slots whose text belongs to the element under way: a bit each */
     struct text_slot slot[TEXT_SLOT_COUNT];
     uint64_t number[REGISTER_COUNT];
     int64_t expire_ms;
@@ -131,6 +133,7 @@ struct rdb_decoder {
     struct stream_state stream;
     struct walk walk;
     struct rdb_module module;
+    uint64_t module_kind; /* of the item under way; MODULE_KIND_NONE between two */
 
     struct fault fault;
     enum rdb_kind kind;

@@ -57,16 +57,24 @@ static enum take take_id(struct rdb_decoder *decoder, uint64_t *number)
     return TAKE_OK;
 }
 
+#define NODE_KEY_SIZE 16
+
+/* A key of another size is refused for what its head says, before any of it is waited for. */
 static enum take take_node_key(struct rdb_decoder *decoder, struct text_slot *slot)
 {
+    struct rdb_string string;
+    struct field_note note = {0};
+    if (decoder->read.state == TEXT_HEAD &&
+        string_head_read(decoder->at, window_left(decoder), &string, &note) == FIELD_OK &&
+        string.text_size != NODE_KEY_SIZE) {
+        return take_bad(decoder, decoder->at, "a stream node whose key is not 16 bytes");
+    }
     enum take take = take_text(decoder, slot);
     if (take != TAKE_OK) {
         return take;
     }
     struct slice key = slot_bytes(slot);
-    if (key.size != 16) {
-        return take_bad_at(decoder, slot->offset, "a stream node whose key is not 16 bytes");
-    }
+    ASSERT(key.size == NODE_KEY_SIZE);
     decoder->stream.node_id.ms = load_u64_be(key.bytes);
     decoder->stream.node_id.seq = load_u64_be(key.bytes + 8);
     return TAKE_OK;

@@ -13,7 +13,8 @@
 enum entry_flag { FLAG_DELETED = 1, FLAG_SAME_FIELDS = 2 };
 
 /* The fields of an entry whose listpack entries have all been read once. */
-struct rdb_stream_fields {
+struct node_fields {
+    struct rdb_stream_fields base;
     struct blob names; /* unless has_own: names are among the values then */
     struct blob values;
     uint64_t left;
@@ -22,10 +23,8 @@ struct rdb_stream_fields {
     char digits[2][NUM_DIGITS_MAX];
 };
 
-static void field_read(struct rdb_stream_fields *fields,
-                       struct blob *blob,
-                       struct rdb_element *element,
-                       char *digits)
+static void
+field_read(struct node_fields *fields, struct blob *blob, struct rdb_element *element, char *digits)
 {
     enum entry entry = listpack_next(blob, element);
     ASSERT(entry == ENTRY_ONE);
@@ -34,10 +33,11 @@ static void field_read(struct rdb_stream_fields *fields,
     }
 }
 
-bool rdb_stream_field_next(struct rdb_stream_fields *fields,
-                           struct rdb_element *field,
-                           struct rdb_element *value)
+static bool node_field_next(struct rdb_stream_fields *base,
+                            struct rdb_element *field,
+                            struct rdb_element *value)
 {
+    struct node_fields *fields = (struct node_fields *)base;
     if (fields->left == 0) {
         return false;
     }
@@ -194,6 +194,12 @@ static enum take take_entry(struct rdb_decoder *decoder, struct entry_read *entr
     }
     entry->id.ms = node->ms + (uint64_t)ms;
     entry->id.seq = node->seq + (uint64_t)seq;
+    struct rdb_stream_id *top = &decoder->stream.top_id;
+    if (entry->id.ms < top->ms || (entry->id.ms == top->ms && entry->id.seq <= top->seq)) {
+        decoder->blob.pos = pos;
+        return blob_bad(decoder, "a stream entry whose id is not above the one before it");
+    }
+    *top = entry->id;
     entry->is_deleted = (flags & FLAG_DELETED) != 0;
     entry->has_own = (flags & FLAG_SAME_FIELDS) == 0;
     return take_fields(decoder, entry);
@@ -201,7 +207,8 @@ static enum take take_entry(struct rdb_decoder *decoder, struct entry_read *entr
 
 static enum take visit_entry(struct rdb_decoder *decoder, const struct entry_read *read)
 {
-    struct rdb_stream_fields fields = {
+    struct node_fields fields = {
+        .base.next = node_field_next,
         .values = read->values,
         .left = read->field_count,
         .has_own = read->has_own,
@@ -214,7 +221,7 @@ static enum take visit_entry(struct rdb_decoder *decoder, const struct entry_rea
     struct rdb_stream_entry entry = {
         .id = read->id,
         .field_count = read->field_count,
-        .fields = &fields,
+        .fields = &fields.base,
     };
     decoder->stream.entries_seen++;
     return take_flow(decoder, decoder->visitor.stream_entry(decoder->arg, &entry));

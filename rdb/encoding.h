@@ -100,4 +100,13 @@ enum field_status string_head_read(const uint8_t *bytes,
                                    struct rdb_string *out,
                                    struct field_note *note);
 
+/* The size and checksum of a payload; `footer` and `type` are only looked at when it is large
+ * enough to have them. (payload.c) */
+MUST_CHECK bool rdb_payload_check(uint64_t size,
+                                  uint8_t type,
+                                  const uint8_t *footer,
+                                  uint64_t crc,
+                                  uint16_t *version,
+                                  struct syn_err *err);
+
 #endif

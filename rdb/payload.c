@@ -68,6 +68,35 @@ void rdb_footer_write(uint8_t out[RDB_FOOTER_SIZE], uint64_t crc, uint16_t versi
     memcpy(out + 2, &sum, sizeof(sum));
 }
 
+bool rdb_payload_check(uint64_t size,
+                       uint8_t type,
+                       const uint8_t *footer,
+                       uint64_t crc,
+                       uint16_t *version,
+                       struct syn_err *err)
+{
+    /* A type byte and at least one byte of value; no value is empty. */
+    if (size < RDB_FOOTER_SIZE + 2) {
+        return ERR(err,
+                   SYN_CODE_SOURCE_DATA,
+                   "DUMP payload: %llu bytes are too few",
+                   (unsigned long long)size);
+    }
+    uint64_t expected = load_u64_le(footer + 2);
+    if (crc != expected) {
+        return ERR(err,
+                   SYN_CODE_SOURCE_DATA,
+                   "DUMP payload of %llu bytes, type %u: its CRC64 is %016llx and its footer says "
+                   "%016llx",
+                   (unsigned long long)size,
+                   type,
+                   (unsigned long long)crc,
+                   (unsigned long long)expected);
+    }
+    *version = (uint16_t)(footer[0] | footer[1] << 8);
+    return true;
+}
+
 bool rdb_payload_read(const uint8_t *payload,
                       size_t size,
                       uint8_t *type,
@@ -75,25 +104,13 @@ bool rdb_payload_read(const uint8_t *payload,
                       uint16_t *version,
                       struct syn_err *err)
 {
-    /* A type byte and at least one byte of value; no value is empty. */
-    if (size < RDB_FOOTER_SIZE + 2) {
-        return ERR(err, SYN_CODE_SOURCE_DATA, "DUMP payload: %zu bytes are too few", size);
-    }
-    const uint8_t *footer = payload + size - RDB_FOOTER_SIZE;
-    uint64_t expected = load_u64_le(footer + 2);
-    uint64_t found = crc64_update(0, payload, size - 8);
-    if (found != expected) {
-        return ERR(err,
-                   SYN_CODE_SOURCE_DATA,
-                   "DUMP payload of %zu bytes, type %u: its CRC64 is %016llx and its footer says "
-                   "%016llx",
-                   size,
-                   payload[0],
-                   (unsigned long long)found,
-                   (unsigned long long)expected);
+    bool has_footer = size >= RDB_FOOTER_SIZE + 2;
+    uint64_t crc = has_footer ? crc64_update(0, payload, size - 8) : 0;
+    const uint8_t *footer = has_footer ? payload + size - RDB_FOOTER_SIZE : NULL;
+    if (!rdb_payload_check(size, has_footer ? payload[0] : 0, footer, crc, version, err)) {
+        return false;
     }
     *type = payload[0];
     *body = (struct slice){.bytes = payload + 1, .size = size - RDB_FOOTER_SIZE - 1};
-    *version = (uint16_t)(footer[0] | footer[1] << 8);
     return true;
 }

@@ -7,6 +7,7 @@
  * DUMP footer   version and CRC64 that make a raw value a RESTORE payload.
  * decode.h      values, of any encoding, element by element.
  * digest.h      canonical digests of values.
+ * content.h     what a DUMP payload holds, to be compared with another.
  * crc64.h       the CRC of RDB and DUMP.
  * resp.h        RESP commands, replies and their encoding.
  *

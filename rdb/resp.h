@@ -15,6 +15,7 @@ enum resp_status {
     RESP_READY,
     RESP_MORE,
     RESP_ERROR,
+    RESP_ELEMENT, /* reply_scan with elements: one of an array's */
 };
 
 /* ---- commands: arrays of bulk strings, the only form in a replication stream ---- */
@@ -87,16 +88,21 @@ struct reply {
 struct reply_scanner {
     uint64_t skip;         /* bytes of a bulk (and its CRLF) still to pass over */
     uint32_t depth;        /* open arrays */
+    bool with_elements;    /* the caller's: each direct element of an array is reported as well */
+    bool has_element;      /* `element` is complete and not yet reported */
+    bool is_array_done;    /* the last element was reported, its array is to follow */
     int64_t remaining[16]; /* elements to come, per open array */
     struct reply reply;    /* being put together */
+    struct reply element;  /* the direct element under way */
 };
 
 void reply_scanner_init(struct reply_scanner *scanner);
 
 /* Consumes *used bytes. RESP_READY: *reply is one whole top-level reply (a pointer into the
  * scanner, until the next call). RESP_MORE: at most one unfinished line (shorter than 64 KiB) is
- * left unused and must come again. The commonest replies, "+OK" and small integers, take a short
- * path. */
+ * left unused and must come again. The commonest replies, "+OK", "+QUEUED" and small integers, take
+ * a short path. RESP_ELEMENT, only with `with_elements`: *reply is the next direct element of an
+ * array, whose own RESP_READY follows behind its last; what lies deeper is not shown. */
 enum resp_status reply_scan(struct reply_scanner *scanner,
                             const uint8_t *bytes,
                             size_t size,

@@ -20,6 +20,9 @@ void reply_scanner_init(struct reply_scanner *scanner)
 {
     scanner->skip = 0;
     scanner->depth = 0;
+    scanner->with_elements = false;
+    scanner->has_element = false;
+    scanner->is_array_done = false;
     scanner->reply = (struct reply){.kind = REPLY_STATUS};
 }
 
@@ -77,14 +80,17 @@ static void element_error(struct reply_scanner *scanner, const struct line *line
     reply->error_count++;
 }
 
-/* Begins a top-level reply. */
+/* Begins a top-level reply, or a direct element of one. */
 static void reply_begin(struct reply_scanner *scanner, enum reply_kind kind, int64_t integer)
 {
-    scanner->reply.kind = kind;
-    scanner->reply.integer = integer;
-    scanner->reply.error_count = 0;
-    scanner->reply.error_index = 0;
-    scanner->reply.text_size = 0;
+    struct reply *reply = scanner->depth == 0 ? &scanner->reply : &scanner->element;
+    if (scanner->depth <= 1) {
+        reply->kind = kind;
+        reply->integer = integer;
+        reply->error_count = 0;
+        reply->error_index = 0;
+        reply->text_size = 0;
+    }
 }
 
 /* A whole reply or element has passed: closes the arrays that it completes. True: the top-level
@@ -94,6 +100,7 @@ static bool element_done(struct reply_scanner *scanner)
     while (scanner->depth > 0) {
         int64_t *remaining = &scanner->remaining[scanner->depth - 1];
         ASSERT_DEBUG(*remaining > 0);
+        scanner->has_element = scanner->depth == 1 && scanner->with_elements;
         if (--*remaining > 0) {
             return false;
         }
@@ -104,14 +111,16 @@ static bool element_done(struct reply_scanner *scanner)
 
 static enum resp_status on_text(struct reply_scanner *scanner, uint8_t marker, struct line *line)
 {
-    if (scanner->depth > 0) {
-        if (marker == '-') {
-            element_error(scanner, line);
-        }
-    } else {
-        reply_begin(scanner, marker == '-' ? REPLY_ERROR : REPLY_STATUS, 0);
+    reply_begin(scanner, marker == '-' ? REPLY_ERROR : REPLY_STATUS, 0);
+    if (scanner->depth == 0) {
         scanner->reply.error_count = marker == '-';
         keep_text(&scanner->reply, line->text, line->size);
+    } else if (marker == '-') {
+        element_error(scanner, line);
+    }
+    if (scanner->depth == 1) {
+        scanner->element.error_count = marker == '-';
+        keep_text(&scanner->element, line->text, line->size);
     }
     return element_done(scanner) ? RESP_READY : RESP_MORE;
 }
@@ -119,18 +128,14 @@ static enum resp_status on_text(struct reply_scanner *scanner, uint8_t marker, s
 /* "$-1" and "*-1". */
 static enum resp_status on_nil(struct reply_scanner *scanner)
 {
-    if (scanner->depth == 0) {
-        reply_begin(scanner, REPLY_NIL, 0);
-    }
+    reply_begin(scanner, REPLY_NIL, 0);
     return element_done(scanner) ? RESP_READY : RESP_MORE;
 }
 
 static enum resp_status
 on_array(struct reply_scanner *scanner, int64_t count, size_t pos, struct syn_err *err)
 {
-    if (scanner->depth == 0) {
-        reply_begin(scanner, REPLY_ARRAY, count);
-    }
+    reply_begin(scanner, REPLY_ARRAY, count);
     if (count == 0) {
         return element_done(scanner) ? RESP_READY : RESP_MORE;
     }
@@ -153,9 +158,7 @@ static enum resp_status on_number(struct reply_scanner *scanner,
         return fail_at(pos, "a number is expected", err);
     }
     if (marker == ':') {
-        if (scanner->depth == 0) {
-            reply_begin(scanner, REPLY_INTEGER, number);
-        }
+        reply_begin(scanner, REPLY_INTEGER, number);
         return element_done(scanner) ? RESP_READY : RESP_MORE;
     }
     if (number == -1) {
@@ -167,9 +170,7 @@ static enum resp_status on_number(struct reply_scanner *scanner,
     if (marker == '*') {
         return on_array(scanner, number, pos, err);
     }
-    if (scanner->depth == 0) {
-        reply_begin(scanner, REPLY_BULK, number);
-    }
+    reply_begin(scanner, REPLY_BULK, number);
     scanner->skip = (uint64_t)number + 2;
     return RESP_MORE;
 }
@@ -236,7 +237,7 @@ static enum resp_status scan(struct reply_scanner *scanner,
     size_t pos = 0;
     enum resp_status status = RESP_MORE;
     bool more_needed = false;
-    while (status == RESP_MORE && !more_needed && pos < size) {
+    while (status == RESP_MORE && !more_needed && pos < size && !scanner->has_element) {
         if (scanner->skip == 0) {
             status = on_line(scanner, bytes, size, &pos, &more_needed, err);
             continue;
@@ -252,8 +253,18 @@ static enum resp_status scan(struct reply_scanner *scanner,
     return status;
 }
 
-/* "+OK" and ":0" to ":9", which are nearly all that writes are answered with. The bytes that it
- * uses; 0 for anything else. */
+/* An element is complete; with the last one its array is too. */
+static enum resp_status
+element_report(struct reply_scanner *scanner, bool is_last, const struct reply **reply)
+{
+    scanner->has_element = false;
+    scanner->is_array_done = is_last;
+    *reply = &scanner->element;
+    return RESP_ELEMENT;
+}
+
+/* "+OK", ":0" to ":9" and "+QUEUED", which are nearly all that writes are answered with. The bytes
+ * that it uses; 0 for anything else. */
 static inline size_t scan_short(struct reply *reply, const uint8_t *bytes, size_t size)
 {
     if (size >= 5 && memcmp(bytes, "+OK\r\n", 5) == 0) {
@@ -275,6 +286,15 @@ static inline size_t scan_short(struct reply *reply, const uint8_t *bytes, size_
         reply->error_index = 0;
         return 4;
     }
+    if (size >= 9 && memcmp(bytes, "+QUEUED\r\n", 9) == 0) {
+        reply->kind = REPLY_STATUS;
+        reply->integer = 0;
+        memcpy(reply->text, "QUEUED", 6);
+        reply->text_size = 6;
+        reply->error_count = 0;
+        reply->error_index = 0;
+        return 9;
+    }
     return 0;
 }
 
@@ -286,11 +306,25 @@ enum resp_status reply_scan(struct reply_scanner *scanner,
                             struct syn_err *err)
 {
     *reply = &scanner->reply;
+    if (UNLIKELY(scanner->is_array_done)) {
+        scanner->is_array_done = false;
+        *used = 0;
+        return RESP_READY;
+    }
     if (LIKELY((scanner->depth | scanner->skip) == 0)) {
         *used = scan_short(&scanner->reply, bytes, size);
         if (LIKELY(*used > 0)) {
             return RESP_READY;
         }
+    } else if (scanner->depth == 1 && scanner->skip == 0 && scanner->with_elements) {
+        *used = scan_short(&scanner->element, bytes, size);
+        if (LIKELY(*used > 0)) {
+            return element_report(scanner, element_done(scanner), reply);
+        }
     }
-    return scan(scanner, bytes, size, used, err);
+    enum resp_status status = scan(scanner, bytes, size, used, err);
+    if (scanner->has_element && status != RESP_ERROR) {
+        return element_report(scanner, status == RESP_READY, reply);
+    }
+    return status;
 }

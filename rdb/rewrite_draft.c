@@ -1,17 +1,9 @@
-#include <locale.h>
-#include <math.h>
-#include <stdio.h>
-
 #include "rdb/rewrite_core.h"
 #include "rdb/score.h"
 
 /* What servers buffer of one command (client-query-buffer-limit): nothing larger would arrive. */
 #define COMMAND_BYTES_MAX ((size_t)1 << 30)
 #define COMMAND_BYTES_FIRST ((size_t)1 << 12)
-
-/* Integers up to here are exact in a double. */
-#define EXACT_INTEGER_MAX 9007199254740992.0
-#define SCORE_TEXT_MAX 32 /* "-1.7976931348623157e+308" has 24 */
 
 void draft_free(struct draft *draft)
 {
@@ -133,45 +125,14 @@ void draft_add_id(struct draft *draft, const struct rdb_stream_id *id)
     draft_add(draft, text, size);
 }
 
-/* The fewest digits, of 15 or more, that read back as the same bits. Runs in the C locale, where
- * the point is a point. */
-static size_t write_shortest(char text[SCORE_TEXT_MAX], double score)
-{
-    size_t size = 0;
-    for (int digits = 15; digits <= 17; digits++) {
-        size = (size_t)snprintf(text, SCORE_TEXT_MAX, "%.*g", digits, score);
-        double back;
-        if (score_read((const uint8_t *)text, size, &back) &&
-            memcmp(&back, &score, sizeof(score)) == 0) {
-            return size;
-        }
-    }
-    return size; /* 17 digits are enough for any double */
-}
-
 void draft_add_score(struct draft *draft, double score)
 {
-    ASSERT(!isnan(score));
-    if (fabs(score) < EXACT_INTEGER_MAX && score == (double)(int64_t)score &&
-        !(score == 0 && signbit(score))) {
-        draft_add_number(draft, (int64_t)score);
-        return;
-    }
-    if (isinf(score)) {
-        draft_add_text(draft, score > 0 ? "inf" : "-inf");
-        return;
-    }
-    /* In glibc the C locale is a constant and cannot fail; the thread's own is put back. */
-    locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    if (c_locale == (locale_t)0) {
+    char text[SCORE_TEXT_MAX];
+    size_t size = score_write(text, score);
+    if (size == 0) {
         draft->is_short_of_memory = true;
         return;
     }
-    locale_t before = uselocale(c_locale);
-    char text[SCORE_TEXT_MAX];
-    size_t size = write_shortest(text, score);
-    uselocale(before);
-    freelocale(c_locale);
     draft_add(draft, text, size);
 }
 

@@ -61,6 +61,10 @@ enum rdb_flow stream_copy_entry(void *arg, const struct rdb_stream_entry *entry)
     if (rewriter->is_skipped) {
         return RDB_GO;
     }
+    if (entry->field_count == 0) { /* no command makes one */
+        rewriter_fail(rewriter, SYN_CODE_SOURCE_DATA, "a stream entry has no fields");
+        return rewriter_flow(rewriter);
+    }
     rewriter_open(rewriter, "XADD");
     draft_add_id(&rewriter->single, &entry->id);
     struct rdb_element field;

@@ -2,6 +2,7 @@
 
 #include <locale.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 
 /* The servers write at most %.17g, or an integer; the longest length byte of a text score is 252.
  */
-#define SCORE_TEXT_MAX 255
+#define SCORE_READ_MAX 255
 
 /* Integers up to here, and powers of ten up to 10^22, are exact in a double, so one division of the
  * two rounds once, as strtod does (W. D. Clinger, How to read floating point numbers accurately).
@@ -66,12 +67,98 @@ bool score_read(const uint8_t *text, size_t size, double *score)
         return true;
     }
     /* White space, which strtod would pass over, is no part of a score. */
-    if (size == 0 || size > SCORE_TEXT_MAX || text[0] <= ' ') {
+    if (size == 0 || size > SCORE_READ_MAX || text[0] <= ' ') {
         return false;
     }
-    char copy[SCORE_TEXT_MAX + 1];
+    char copy[SCORE_READ_MAX + 1];
     memcpy(copy, text, size);
     copy[size] = '\0';
     char *end;
     return read_any(copy, &end, score) && end == copy + size && !isnan(*score);
+}
+
+/* Integers up to here are exact in a double. */
+#define EXACT_INTEGER_MAX 9007199254740992.0
+/* Below it %g writes an exponent. */
+#define PLAIN_MIN 1e-4
+
+/* n / 10^fraction, with all digits of the fraction. */
+static size_t write_decimal(char *text, uint64_t n, unsigned fraction)
+{
+    uint64_t unit = (uint64_t)powers_of_ten[fraction];
+    size_t size = num_write_u64(text, n / unit);
+    uint64_t rest = n % unit;
+    text[size] = '.';
+    for (unsigned i = fraction; i > 0; i--) {
+        text[size + i] = (char)('0' + rest % 10);
+        rest /= 10;
+    }
+    return size + 1 + fraction;
+}
+
+/* Most scores that are no integers have few digits behind the point: they are what an integer of at
+ * most 15 digits divided by a power of ten rounds to. Both are exact, so the division rounds once,
+ * as reading the text does. 0: more digits are needed, or an exponent. */
+static size_t write_short(char *text, double magnitude)
+{
+    if (magnitude < PLAIN_MIN) {
+        return 0;
+    }
+    for (unsigned fraction = 1; fraction <= EXACT_DIGITS_MAX; fraction++) {
+        double scaled = magnitude * powers_of_ten[fraction];
+        if (scaled >= powers_of_ten[EXACT_DIGITS_MAX] - 1) {
+            return 0;
+        }
+        uint64_t n = (uint64_t)(scaled + 0.5);
+        if ((double)n / powers_of_ten[fraction] == magnitude) {
+            return write_decimal(text, n, fraction);
+        }
+    }
+    return 0;
+}
+
+/* By printf and strtod, in the C locale, where the point is a point. */
+static size_t write_any(char text[SCORE_TEXT_MAX], double score)
+{
+    size_t size = 0;
+    for (int digits = EXACT_DIGITS_MAX; digits <= 17; digits++) {
+        size = (size_t)snprintf(text, SCORE_TEXT_MAX, "%.*g", digits, score);
+        double back;
+        if (score_read((const uint8_t *)text, size, &back) &&
+            memcmp(&back, &score, sizeof(score)) == 0) {
+            return size;
+        }
+    }
+    return size; /* 17 digits are enough for any double */
+}
+
+static size_t write_number(char text[SCORE_TEXT_MAX], double score)
+{
+    if (fabs(score) < EXACT_INTEGER_MAX && score == (double)(int64_t)score &&
+        !(score == 0 && signbit(score))) {
+        return num_write_i64(text, (int64_t)score);
+    }
+    size_t sign = score < 0;
+    text[0] = '-';
+    size_t size = write_short(text + sign, fabs(score));
+    return size > 0 ? sign + size : 0;
+}
+
+size_t score_write(char text[SCORE_TEXT_MAX], double score)
+{
+    ASSERT(!isnan(score));
+    size_t size = write_number(text, score);
+    if (LIKELY(size > 0)) {
+        return size;
+    }
+    /* In glibc the C locale is a constant and cannot fail; the thread's own is put back. */
+    locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (c_locale == (locale_t)0) {
+        return 0;
+    }
+    locale_t before = uselocale(c_locale);
+    size = write_any(text, score);
+    uselocale(before);
+    freelocale(c_locale);
+    return size;
 }

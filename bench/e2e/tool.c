@@ -2,9 +2,11 @@
  * What the end-to-end benchmarks need and no packaged tool gives: data sets as RESP, a paced
  * writer, and the latency between two servers read from their own MONITOR clocks.
  *
- *   tool load S|M SCALE      RESP on standard output, for redis-cli --pipe; SCALE divides the key
- * counts tool pace PORT RATE SECONDS     SETs with unique values, one at a time, evenly spaced tool
- * delay PORT_A PORT_B SECONDS    added latency: time of execution at B minus that at A, in µs
+ *   tool load S|M SCALE             RESP on standard output, for redis-cli --pipe; SCALE divides
+ *                                   the key counts
+ *   tool fill COUNT SIZE            the same: COUNT SETs of SIZE bytes
+ *   tool pace PORT RATE SECONDS     SETs with unique values, one at a time, evenly spaced
+ *   tool delay PORT_A PORT_B SECONDS    added latency in µs: time of execution at B minus that at A
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -111,6 +113,22 @@ static int load(const char *set, uint64_t scale)
         put_collection("HSET", "H", n, (int)(200000 / scale));
         put_collection("ZADD", "Z", n, (int)(200000 / scale));
     }
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int fill(uint64_t count, size_t size)
+{
+    char *value = malloc(size + 1);
+    if (value == NULL) {
+        return 1;
+    }
+    random_text(value, size);
+    for (uint64_t n = 0; n < count; n++) {
+        char key[32];
+        snprintf(key, sizeof(key), "k%09" PRIu64, n);
+        put_args(3, (const char *[]){"SET", key, value});
+    }
+    free(value);
     return fflush(stdout) == 0 ? 0 : 1;
 }
 
@@ -271,6 +289,9 @@ int main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "load") == 0) {
         return load(argv[2], strtoull(argv[3], NULL, 10));
     }
+    if (argc == 4 && strcmp(argv[1], "fill") == 0) {
+        return fill(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
+    }
     if (argc == 5 && strcmp(argv[1], "pace") == 0) {
         return pace((int)strtol(argv[2], NULL, 10),
                     strtoull(argv[3], NULL, 10),
@@ -282,6 +303,7 @@ int main(int argc, char **argv)
                      strtoull(argv[4], NULL, 10));
     }
     fprintf(stderr,
-            "usage: tool load S|M SCALE | pace PORT RATE SECONDS | delay PORT_A PORT_B SECONDS\n");
+            "usage: tool load S|M SCALE | fill COUNT SIZE | pace PORT RATE SECONDS | delay PORT_A "
+            "PORT_B SECONDS\n");
     return 2;
 }

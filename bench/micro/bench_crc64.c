@@ -44,6 +44,12 @@ static int setup_clmul(struct micro_load *load, uint64_t size)
     return clmul != NULL && setup(load, clmul, size);
 }
 
+static int setup_wide(struct micro_load *load, uint64_t size)
+{
+    crc64_function *wide = crc64_implementation("wide");
+    return wide != NULL && setup(load, wide, size);
+}
+
 static int setup_bitwise(struct micro_load *load, uint64_t size)
 {
     return setup(load, crc64_implementation("bitwise"), size);
@@ -83,6 +89,9 @@ const struct micro_case micro_crc64[] = {
     {"crc64/bitwise/1048576", setup_bitwise, ROUND_BYTES, run_crc64, teardown},
     {"crc64/slice8/1048576", setup_slice8, ROUND_BYTES, run_crc64, teardown},
     {"crc64/clmul/1048576", setup_clmul, ROUND_BYTES, run_crc64, teardown},
+    {"crc64/wide/1048576", setup_wide, ROUND_BYTES, run_crc64, teardown},
+    {"crc64/clmul/2048", setup_clmul, 2048, run_crc64, teardown},
+    {"crc64/wide/2048", setup_wide, 2048, run_crc64, teardown},
     {"crc64/slice8/80", setup_slice8, 80, run_crc64, teardown},
     {"crc64/clmul/80", setup_clmul, 80, run_crc64, teardown},
     {"crc64/slice8/20", setup_slice8, 20, run_crc64, teardown},

@@ -20,6 +20,7 @@ static struct mem_allocator allocator_current = {malloc, aligned_alloc, realloc,
 static _Atomic uint64_t live_bytes[MEM_MODULE_COUNT];
 static _Atomic uint64_t call_count;
 static _Atomic uint64_t fail_at;
+static _Atomic bool fails_once;
 
 void mem_set_allocator(const struct mem_allocator *allocator)
 {
@@ -34,7 +35,7 @@ static bool mem_may_succeed(void)
 {
     uint64_t count = atomic_add_relaxed(&call_count, 1) + 1;
     uint64_t limit = atomic_load_relaxed(&fail_at);
-    return limit == 0 || count < limit;
+    return limit == 0 || count < limit || (count > limit && atomic_load_relaxed(&fails_once));
 }
 
 static void *mem_adopt(enum mem_module module, void *block, size_t offset, size_t size)
@@ -121,10 +122,21 @@ uint64_t mem_live_bytes(enum mem_module module)
     return atomic_load_relaxed(&live_bytes[module]);
 }
 
-void mem_fail_at(uint64_t n)
+static void set_countdown(uint64_t n, bool is_once)
 {
     atomic_store_relaxed(&call_count, 0);
+    atomic_store_relaxed(&fails_once, is_once);
     atomic_store_relaxed(&fail_at, n);
+}
+
+void mem_fail_at(uint64_t n)
+{
+    set_countdown(n, false);
+}
+
+void mem_fail_once_at(uint64_t n)
+{
+    set_countdown(n, true);
 }
 
 uint64_t mem_call_count(void)

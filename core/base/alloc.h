@@ -47,7 +47,9 @@ uint64_t mem_live_bytes(enum mem_module module);
 
 /* Tests: the n-th allocation from now (1 = the next one) fails, and all after it; 0 = never. */
 void mem_fail_at(uint64_t n);
-/* Tests: allocations made since the last mem_fail_at. */
+/* The same, but only the n-th fails: what goes on after a failure has memory again. */
+void mem_fail_once_at(uint64_t n);
+/* Tests: allocations made since the last of these. */
 uint64_t mem_call_count(void);
 
 #endif

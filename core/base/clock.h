@@ -28,4 +28,11 @@ static inline int64_t clock_unix_ms(void)
     return (int64_t)(clock_read_ns(CLOCK_REALTIME) / 1000000u);
 }
 
+/* For control threads that wait for something that nobody announces. */
+static inline void clock_sleep_ms(uint32_t ms)
+{
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
+}
+
 #endif

@@ -7,6 +7,12 @@
 #include "core/engine/config_store.h"
 #include "core/engine/uri.h"
 
+_Static_assert(OPTION_SHARD_LIVE_BYTES - OPTION_SNAPSHOT_OPS + 1 == SYN_RATE_COUNT,
+               "an option for each rate");
+
+/* More would be a load, and measure itself. */
+#define HEARTBEAT_MS_MIN 100
+
 /* What differs between the two sides. */
 struct side_options {
     enum option_id uri;
@@ -290,14 +296,25 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     static const enum rewrite_policy losses[] = {REWRITE_STOP, REWRITE_DEGRADE, REWRITE_SKIP};
     out->on_nonempty = policies[number_of(from, OPTION_ON_NONEMPTY)];
     out->on_unsupported = losses[number_of(from, OPTION_ON_UNSUPPORTED)];
+    static const enum corrupt_policy damages[] = {CORRUPT_STOP, CORRUPT_SKIP};
+    out->on_corrupt = damages[number_of(from, OPTION_ON_CORRUPT)];
+    out->skips_unknown = number_of(from, OPTION_ON_UNKNOWN) != 0;
+    out->publishes = number_of(from, OPTION_PUBLISH) != 0;
     out->prefer_replica = number_of(from, OPTION_PREFER_REPLICA) != 0;
     out->reader_count = (uint32_t)number_of(from, OPTION_READERS);
     out->decoder_count = (uint32_t)number_of(from, OPTION_DECODERS);
     out->lane_count = (uint32_t)number_of(from, OPTION_LANES);
     out->memory_bytes = (uint64_t)number_of(from, OPTION_MEMORY);
+    for (int rate = 0; rate < SYN_RATE_COUNT; rate++) {
+        out->rates.per_s[rate] =
+            (uint64_t)number_of(from, (enum option_id)(OPTION_SNAPSHOT_OPS + rate));
+    }
     out->connect_timeout_ms = (uint64_t)number_of(from, OPTION_CONNECT_TIMEOUT);
     out->silence_timeout_ms = (uint64_t)number_of(from, OPTION_SILENCE_TIMEOUT);
     out->retry_ms = (uint64_t)number_of(from, OPTION_RETRY_CONNECTION);
+    out->retry_other_ms = (uint64_t)number_of(from, OPTION_RETRY_OTHER);
+    out->is_restart = number_of(from, OPTION_RESTART) != 0;
+    out->has_positions = number_of(from, OPTION_POSITIONS) == 0 && out->mode != SYNC_SNAPSHOT_ONLY;
     out->drain_timeout_ms = (uint64_t)number_of(from, OPTION_DRAIN_TIMEOUT);
     out->verify_rounds = (uint64_t)number_of(from, OPTION_ROUNDS);
     out->verify_interval_ms = (uint64_t)number_of(from, OPTION_INTERVAL);
@@ -341,7 +358,8 @@ static bool files_check_names(const struct config_files *files, struct syn_err *
     return true;
 }
 
-/* A file has an end and nothing behind it: follow and once come to the same as snapshot-only. */
+/* A file has an end and nothing behind it: follow and once come to the same as snapshot-only, and
+ * there is nothing to resume. */
 static bool files_build(const struct syn_config *from,
                         const struct uri *source,
                         const struct uri *destination,
@@ -357,7 +375,45 @@ static bool files_build(const struct syn_config *from,
         return true;
     }
     out->mode = SYNC_SNAPSHOT_ONLY;
+    out->has_positions = false;
+    if (out->heartbeat_ms > 0) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "heartbeat: the source is a file, to which nothing is written; leave it out");
+    }
     return files_check_options(from, err) && files_check_names(&source->files, err);
+}
+
+static bool losses_build(const struct syn_config *from, struct config *out, struct syn_err *err)
+{
+    const char *path = from->text[OPTION_LOSSES];
+    size_t size = path != NULL ? strlen(path) : 0;
+    if (path != NULL && (size == 0 || size >= sizeof(out->losses_path))) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "losses: a path of 1 to %zu bytes is needed",
+                   sizeof(out->losses_path) - 1);
+    }
+    memcpy(out->losses_path, path != NULL ? path : "", size + 1);
+    return true;
+}
+
+static bool heartbeat_build(const struct syn_config *from, struct config *out, struct syn_err *err)
+{
+    const char *prefix = from->text[OPTION_HEARTBEAT_PREFIX];
+    prefix = prefix != NULL ? prefix : option_at(OPTION_HEARTBEAT_PREFIX)->default_text;
+    size_t size = strlen(prefix);
+    ASSERT(size < sizeof(out->heartbeat_prefix));
+    memcpy(out->heartbeat_prefix, prefix, size + 1);
+    out->heartbeat_ms = (uint64_t)number_of(from, OPTION_HEARTBEAT);
+    if (out->heartbeat_ms > 0 && out->heartbeat_ms < HEARTBEAT_MS_MIN) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "heartbeat: %llums is too often: at least %dms, or 0 for none",
+                   (unsigned long long)out->heartbeat_ms,
+                   HEARTBEAT_MS_MIN);
+    }
+    return true;
 }
 
 bool config_build(const struct syn_config *from, struct config *out, struct syn_err *err)
@@ -368,12 +424,13 @@ bool config_build(const struct syn_config *from, struct config *out, struct syn_
         return ERR(err, SYN_CODE_MEMORY, "no memory to check the configuration");
     }
     memset(out, 0, sizeof(*out));
+    bool ok = mode_build(from, out, err);
     numbers_build(from, out);
-    bool ok = mode_build(from, out, err) && side_build(from, &source_options, &uris[0], err) &&
-              side_build(from, &destination_options, &uris[1], err) &&
-              files_build(from, &uris[0], &uris[1], out, err) &&
-              db_rules_build(from, &uris[0], out, err) &&
-              db_destination_build(from, &uris[1], out, err);
+    ok = ok && losses_build(from, out, err) && heartbeat_build(from, out, err) &&
+         side_build(from, &source_options, &uris[0], err) &&
+         side_build(from, &destination_options, &uris[1], err) &&
+         files_build(from, &uris[0], &uris[1], out, err) &&
+         db_rules_build(from, &uris[0], out, err) && db_destination_build(from, &uris[1], out, err);
     if (ok) {
         out->source = uris[0].side;
         out->files = uris[0].files;

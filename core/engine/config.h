@@ -7,6 +7,8 @@
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 
+#include "apply/heartbeat.h"
+#include "apply/loss.h"
 #include "core/engine/syn.h"
 #include "io/io.h"
 #include "rdb/rewrite.h"
@@ -14,6 +16,7 @@
 #define CONFIG_HOSTS_MAX 64
 #define CONFIG_DB_MAX 1024 /* databases a filter or map can name; servers default to 16 */
 #define CONFIG_DB_NONE UINT16_MAX
+#define CONFIG_PATH_MAX 4096 /* with the terminator */
 
 /* How far a sync goes. */
 enum sync_mode {
@@ -34,7 +37,6 @@ struct config_side {
 
 /* RDB files as the source, one stream each: paths as the system takes them; "-" is standard input.
  * What they need of room is bounded by that of the option's text. */
-#define CONFIG_PATH_MAX 4096
 #define CONFIG_FILES_BYTES (65536 + CONFIG_HOSTS_MAX)
 struct config_files {
     uint32_t count;
@@ -54,7 +56,13 @@ struct config {
     enum sync_mode mode;
     enum nonempty_policy on_nonempty;
     enum rewrite_policy on_unsupported; /* for values that the destination cannot represent */
+    enum corrupt_policy on_corrupt;
+    char losses_path[CONFIG_PATH_MAX]; /* "": losses are not recorded */
+    bool skips_unknown; /* commands that the destination does not know are left out */
+    bool publishes;     /* messages are forwarded */
     bool prefer_replica;
+    bool is_restart;    /* positions of an earlier run are not continued */
+    bool has_positions; /* positions are kept; never of files            */
     /* db_map[n]: destination database of source database n, or CONFIG_DB_NONE: not selected.
      * Without db and db-map options every n maps to itself, also beyond the table (has_db_rules
      * false). */
@@ -65,10 +73,14 @@ struct config {
     uint32_t decoder_count; /* 0: chosen by the engine */
     uint32_t lane_count;    /* per destination shard; 0: chosen by the engine */
     uint64_t memory_bytes;
+    struct syn_rates rates;
     uint64_t connect_timeout_ms;
     uint64_t silence_timeout_ms;
     uint64_t retry_ms; /* retry-connection: how long a lost source connection is tried again */
+    uint64_t retry_other_ms; /* how long a destination that refuses for now is tried again */
     uint64_t drain_timeout_ms;
+    uint64_t heartbeat_ms; /* 0: none is written */
+    char heartbeat_prefix[HEARTBEAT_PREFIX_MAX + 1];
     /* verify */
     enum verify_mode verify;
     uint64_t verify_rounds; /* re-checks of a difference */

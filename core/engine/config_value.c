@@ -295,6 +295,8 @@ static bool check_text(enum option_id id, const char *shown, const char *value, 
         limit = sizeof(sizes.user) - 1;
     } else if (id == OPTION_SOURCE_PASSWORD || id == OPTION_DESTINATION_PASSWORD) {
         limit = sizeof(sizes.user) + sizeof(sizes.password) - 1;
+    } else if (id == OPTION_HEARTBEAT_PREFIX) {
+        limit = HEARTBEAT_PREFIX_MAX;
     }
     if (size > limit) {
         return ERR(err, SYN_CODE_CONFIG, "%s: longer than %zu bytes", shown, limit);
@@ -322,6 +324,10 @@ bool option_check(enum option_id id, const char *shown, const char *value, struc
     if (id == OPTION_DB_MAP) {
         uint16_t map[CONFIG_DB_MAX];
         return option_read_db_map(shown, value, map, err);
+    }
+    if (id == OPTION_HEARTBEAT_PREFIX && strpbrk(value, "{}") != NULL) {
+        /* What is in braces decides the slot, which must be one of the shard's. */
+        return ERR(err, SYN_CODE_CONFIG, "%s: braces are not allowed in it", shown);
     }
     if (id == OPTION_SOURCE || id == OPTION_DESTINATION) {
         return uri_check(shown, value, err);

@@ -19,6 +19,7 @@ static struct syn_engine *engine_new(struct syn_err *err)
         return NULL;
     }
     pthread_mutex_init(&engine->lock, NULL);
+    pthread_mutex_init(&engine->build_lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -32,6 +33,7 @@ static void engine_delete(struct syn_engine *engine)
 {
     pthread_cond_destroy(&engine->ended);
     pthread_mutex_destroy(&engine->lock);
+    pthread_mutex_destroy(&engine->build_lock);
     waker_deinit(&engine->control_waker);
     /* The configuration holds passwords. */
     explicit_bzero(engine, sizeof(*engine));
@@ -79,11 +81,20 @@ void syn_engine_on_event(struct syn_engine *engine, syn_event_callback *callback
 static bool engine_prepare(struct syn_engine *engine, struct syn_err *err)
 {
     atomic_store_release(&engine->phase, SYN_PHASE_PRECHECK);
+    engine->is_restart = engine->config.is_restart;
     return precheck_run(&engine->config,
                         &engine->source,
                         &engine->destination,
+                        false,
                         &engine->destination_was_empty,
+                        &engine->resume,
                         err) &&
+           (engine->config.losses_path[0] == '\0' ||
+            losses_open(&engine->losses, engine->config.losses_path, err)) &&
+           intake_ask(&engine->intake,
+                      &engine->destination,
+                      (int)engine->config.connect_timeout_ms,
+                      err) &&
            engine_build(engine, err);
 }
 
@@ -103,6 +114,9 @@ bool syn_engine_start(struct syn_engine *engine, struct syn_err *err)
         atomic_store_release(&engine->phase, SYN_PHASE_FAILED);
         return false;
     }
+    pthread_mutex_lock(&engine->build_lock);
+    engine->is_built = true;
+    pthread_mutex_unlock(&engine->build_lock);
     atomic_store_release(&engine->started_ms, clock_monotonic_ms());
     engine->has_monitor =
         thread_start(&engine->monitor, "monitor", 0, engine_monitor_main, engine, err);
@@ -179,6 +193,8 @@ void syn_engine_free(struct syn_engine *engine)
         pthread_join(engine->control, NULL);
     }
     engine_demolish(engine);
+    mem_free(MEM_ENGINE, engine->acked);
+    losses_close(&engine->losses);
     topology_deinit(&engine->source);
     topology_deinit(&engine->destination);
     engine_delete(engine);

@@ -21,7 +21,9 @@
 #include "apply/stream.h"
 #include "apply/topology.h"
 #include "core/engine/config.h"
+#include "core/engine/losses.h"
 #include "core/engine/precheck.h"
+#include "core/engine/resume.h"
 #include "core/engine/syn.h"
 
 /* One reading of a source: when, and how far it was. */
@@ -31,6 +33,17 @@ struct offset_sample {
 };
 #define SAMPLES 512
 
+/* Heartbeats written to a source that have not arrived. */
+#define HEARTBEAT_WRITES 32
+struct heartbeat_writes {
+    uint64_t next_ms; /* the monitor's own: when the next is due                  */
+    /* Under engine->lock; W: monitor, and status drops what arrived. */
+    bool is_refused;
+    uint64_t times_us[HEARTBEAT_WRITES]; /* ring, ascending */
+    uint32_t head;
+    uint32_t count;
+};
+
 /* What control and monitor know about a stream beyond the pipeline. */
 struct watch {
     uint64_t keys_total;
@@ -39,6 +52,7 @@ struct watch {
     uint32_t sample_head;
     uint32_t sample_count;
     uint64_t offset_source;
+    struct heartbeat_writes heartbeat;
     /* Control's own. */
     uint64_t target; /* SYNC_ONCE: the offset to reach */
     bool has_target;
@@ -46,6 +60,30 @@ struct watch {
     uint32_t applied_seen;
     int feed_state_seen;
     enum syn_phase phase_seen;
+};
+
+/* What a pipeline had counted when it was taken down, because the destination had failed. */
+struct carried {
+    uint64_t commands;
+    uint64_t dropped;
+    uint64_t values_rewritten;
+    uint64_t values_degraded;
+    uint64_t values_skipped;
+    uint64_t transactions_split;
+    uint64_t left_out;
+    uint64_t keys_refetched;
+    uint64_t bytes_received;
+    uint64_t bytes_sent;
+    uint64_t operations;
+    uint64_t keys;
+    uint32_t restarts;
+};
+
+/* Up to where a stream was acknowledged when an operation was refused. */
+struct acked {
+    bool is_live;
+    uint64_t offset;
+    uint32_t db;
 };
 
 enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
@@ -58,6 +96,14 @@ struct syn_engine {
     struct topology source;
     struct topology destination;
     bool destination_was_empty;
+    struct intake intake; /* asked after the prechecks */
+    struct losses losses;
+
+    struct position_plan positions; /* mode POSITION_OFF: none are kept */
+    struct resume resume;
+    char instance[POSITION_INSTANCE_SIZE +
+                  1]; /* of this engine, through all its pipelines; "": none */
+    bool is_restart;  /* positions are not continued */
 
     struct failure failure;
     struct waker control_waker;
@@ -76,12 +122,23 @@ struct syn_engine {
     struct lane *lanes;
     void *lists; /* arrays of pointers that readers, decoders and appliers are given */
     struct watch *watches;
+    struct asker asker;
+    struct question **questions; /* of the streams, for the asker */
     const char *io_name;
 
     pthread_t control;
     pthread_t monitor;
     bool has_control;
     bool has_monitor;
+
+    /* Held by control while the pipeline is taken down or put up, and by who looks at it. */
+    pthread_mutex_t build_lock;
+    bool is_built;          /* under build_lock */
+    struct carried carried; /* under build_lock: counts of pipelines that were taken down */
+    uint64_t trouble_ms;    /* control's own: since when the destination fails; 0: it does not */
+    uint32_t retries;       /* control's own: in a row                                       */
+    struct acked *acked;    /* control's own: by stream, after a refusal; NULL: none */
+    uint32_t acked_count;
 
     pthread_mutex_t lock; /* samples, is_ended and result */
     pthread_cond_t ended; /* is_ended changed                        */
@@ -112,6 +169,31 @@ MUST_CHECK bool engine_start_threads(struct syn_engine *engine, struct syn_err *
 void engine_stop_threads(struct syn_engine *engine);
 void engine_demolish(struct syn_engine *engine);
 
+/* ---- engine_positions.c ---- */
+/* After the route is made: names the lanes' hashes, fences earlier runs, reads where to go on. */
+MUST_CHECK bool engine_positions_plan(struct syn_engine *engine, struct syn_err *err);
+void engine_positions_free(struct syn_engine *engine);
+/* Names a lane's connection, and makes sure that the fields are still ours. */
+MUST_CHECK bool engine_positions_claim(struct syn_engine *engine,
+                                       uint32_t lane,
+                                       struct control *control,
+                                       struct syn_err *err);
+void engine_positions_feed(const struct syn_engine *engine,
+                           uint32_t i,
+                           struct feed_options *options);
+MUST_CHECK bool engine_positions_stream(struct syn_engine *engine, uint32_t i, struct syn_err *err);
+/* Events about what goes on where. */
+void engine_positions_tell(struct syn_engine *engine);
+
+/* ---- engine_retry.c ---- */
+/* Whether the task may go on from its positions after this error. */
+bool engine_may_retry(const struct syn_engine *engine, const struct syn_err *err);
+/* Takes the pipeline down and puts it up again, trying as long as the configuration says. False:
+ * given up, with the last error; or a stop was asked for (SYN_CODE_STOPPED). */
+MUST_CHECK bool engine_retry(struct syn_engine *engine, struct syn_err *err);
+/* The counts of this pipeline are added to those before. */
+void engine_carry(struct syn_engine *engine);
+
 /* ---- engine_control.c ---- */
 void *engine_control_main(void *arg);
 void engine_event(struct syn_engine *engine,
@@ -123,6 +205,14 @@ void engine_event(struct syn_engine *engine,
                   ...) PRINTF_LIKE(6, 7);
 enum syn_phase engine_stream_phase(const struct syn_engine *engine, uint32_t i);
 
+/* ---- engine_throttle.c ---- */
+MUST_CHECK bool engine_throttle_init(struct syn_engine *engine, struct syn_err *err);
+/* For the rest of the task. */
+void engine_throttle_lift(struct syn_engine *engine);
+/* The rate that holds the stream up, SYN_RATE_COUNT: none. */
+enum syn_rate engine_throttle_of(const struct syn_engine *engine, uint32_t i);
+/* As they are set now; after engine_build. */
+
 /* ---- engine_monitor.c ---- */
 void *engine_monitor_main(void *arg);
 /* Reads one source's offset now. */
@@ -131,6 +221,15 @@ MUST_CHECK bool source_offset(struct control *control,
                               const struct config *config,
                               uint64_t *offset,
                               struct syn_err *err);
+
+/* ---- engine_heartbeat.c ---- */
+/* Chooses the keys; after the streams are made. */
+void engine_heartbeat_init(struct syn_engine *engine);
+/* The monitor: writes those that are due, where a connection is open. */
+void engine_heartbeat_round(struct syn_engine *engine, struct control *controls, uint64_t now_ms);
+/* How long writes take from the source to the destination, as measured; -1: not measured. Under
+ * the lock. */
+int64_t engine_latency_us(struct syn_engine *engine, uint32_t i, uint64_t now_us);
 
 /* ---- sweep.c ---- */
 /* Removes from the destination every key of the stream's slots and databases: before a second full

@@ -63,7 +63,8 @@ plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch
                        sizeof(struct stream);
     /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
     uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
-    return engine->stream_count * streams + batches * batch_size + ports +
+    uint64_t refused = (uint64_t)engine->decoder_count * REFUSAL_BATCHES * plan->router.batch_bytes;
+    return engine->stream_count * streams + batches * batch_size + ports + refused +
            (uint64_t)engine->lane_count * (LANE_RECEIVE_BYTES + sizeof(struct lane));
 }
 
@@ -72,6 +73,9 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
     const struct config *config = &engine->config;
     uint32_t processors = processor_count();
     uint32_t lanes_each = choose(config->lane_count, 1, 64);
+    if (config->has_positions && !engine->destination.is_cluster) {
+        lanes_each = 1; /* its batches are transactions, which only one connection keeps in order */
+    }
     engine->stream_count = engine->source.shard_count;
     engine->lane_count = lanes_each * engine->destination.shard_count;
     /* A decoder does about half of the work, readers and appliers mostly wait in the kernel. */
@@ -169,27 +173,29 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->db_map = config->db_map;
     task->db_map_count = CONFIG_DB_MAX;
     task->db_count = engine->destination.db_count;
-    task->has_set_pxat = topology_has_set_pxat(&engine->destination);
-    task->has_functions = topology_has_functions(&engine->destination);
+    task->publishes = config->publishes;
+    task->spublishes = config->publishes && topology_has_spublish(&engine->destination);
+    task->skips_unknown = config->skips_unknown;
+    /* Also one that was asked for before the start: a small copy is over sooner than control looks.
+     */
+    atomic_store_relaxed(&task->paused, atomic_load_acquire(&engine->pause_wanted));
     task->stream_count = engine->stream_count;
+    task->source_is_cluster = engine->source.is_cluster;
     task->only_snapshot = config->mode == SYNC_SNAPSHOT_ONLY;
-    rewrite_target_fill(
-        &task->rewrite, engine->destination.version_min, engine->destination.is_valkey);
-    task->rewrite.policy = config->on_unsupported;
-    task->rewrite.pending_max = (uint32_t)(plan->rewrite_item_bytes_max / REWRITE_PENDING_BYTES);
+    task->on_corrupt = config->on_corrupt;
+    task->clears_first = config->on_corrupt == CORRUPT_SKIP && !engine->destination_was_empty;
+    if (engine->losses.file != NULL) {
+        task->losses = (struct loss_sink){.record = losses_record, .arg = &engine->losses};
+    }
+    task->intake = engine->intake;
+    task->intake.rewrite.policy = config->on_unsupported;
+    task->intake.rewrite.pending_max =
+        (uint32_t)(plan->rewrite_item_bytes_max / REWRITE_PENDING_BYTES);
     task->rewrite_item_bytes_max = plan->rewrite_item_bytes_max;
     task->transaction_bytes_max = plan->transaction_bytes_max;
     task->hold_bytes_max = plan->hold_bytes_max;
     task->hold_bytes_free = plan->hold_bytes_free;
     task->control = &engine->control_waker;
-    for (int is_valkey = 0; is_valkey < 2; is_valkey++) {
-        for (uint32_t type = 0; type < RDB_TYPE_COUNT; type++) {
-            uint16_t version = 0;
-            bool is_known = topology_restore_version(
-                &engine->destination, (uint8_t)type, is_valkey != 0, &version);
-            task->restore_version[is_valkey][type] = is_known ? version : 0;
-        }
-    }
 }
 
 /* ---- parts ---- */
@@ -203,6 +209,7 @@ static bool engine_allocate(struct syn_engine *engine, struct syn_err *err)
         {(void **)&engine->feeds, engine->stream_count * sizeof(struct feed)},
         {(void **)&engine->streams, engine->stream_count * sizeof(struct stream)},
         {(void **)&engine->watches, engine->stream_count * sizeof(struct watch)},
+        {(void **)&engine->questions, engine->stream_count * sizeof(struct question *)},
         {(void **)&engine->decoders, engine->decoder_count * sizeof(struct decoder)},
         {(void **)&engine->readers, engine->reader_count * sizeof(struct reader)},
         {(void **)&engine->appliers, engine->applier_count * sizeof(struct applier)},
@@ -236,14 +243,8 @@ static bool build_lane(struct syn_engine *engine,
                       err)) {
         return false;
     }
-    /* Only a help for people who look at CLIENT LIST there: an old proxy may refuse it. */
-    struct syn_err ignored;
-    redisReply *reply = control_ask(&control, &ignored, "CLIENT SETNAME syncline-lane");
-    if (reply != NULL) {
-        freeReplyObject(reply);
-    }
-    if (control.context == NULL) {
-        *err = ignored;
+    if (!engine_positions_claim(engine, i, &control, err)) {
+        control_close(&control);
         return false;
     }
     bool is_made = lane_init(&engine->lanes[i],
@@ -286,13 +287,17 @@ static bool build_routers(struct syn_engine *engine, const struct plan *plan, st
         for (uint32_t i = 0; i < engine->lane_count; i++) {
             ports[i] = &engine->lanes[i].ports[d];
         }
-        is_made = router_init(&engine->decoders[d].router,
+        struct router *router = &engine->decoders[d].router;
+        is_made = router_init(router,
                               &engine->route,
                               ports,
                               &plan->router,
                               &engine->decoders[d].waker,
                               &engine->task.abort,
-                              err);
+                              err) &&
+                  throttle_meter_init(&router->meter, &engine->task.throttle, err) &&
+                  (engine->positions.mode == POSITION_OFF ||
+                   router_set_positions(router, &engine->positions, engine->stream_count, err));
     }
     mem_free(MEM_ENGINE, ports);
     return is_made;
@@ -313,6 +318,8 @@ static bool build_streams(struct syn_engine *engine, const struct plan *plan, st
             .silence_timeout_ms = (uint32_t)config->silence_timeout_ms,
             .retry_ms = config->retry_ms,
         };
+        engine_positions_feed(engine, i, &options);
+        engine->questions[i] = &engine->streams[i].question;
         engine->watches[i].keys_total = engine->source.shards[i].server.key_count;
         if (!feed_init(&engine->feeds[i], &options, &decoder->waker, err) ||
             !stream_init(&engine->streams[i],
@@ -320,7 +327,8 @@ static bool build_streams(struct syn_engine *engine, const struct plan *plan, st
                          &engine->task,
                          &engine->feeds[i],
                          &decoder->router,
-                         err)) {
+                         err) ||
+            !engine_positions_stream(engine, i, err)) {
             return false;
         }
     }
@@ -335,13 +343,32 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     task_make(engine, &plan);
+    if (!engine_throttle_init(engine, err) ||
+        !asker_init(
+            &engine->asker, &engine->destination, (int)engine->config.connect_timeout_ms, err)) {
+        return false;
+    }
+    engine->task.asker = &engine->asker;
+    if (!engine->task.only_snapshot && !command_missing_read(&engine->task.missing,
+                                                             &engine->destination,
+                                                             (int)engine->config.connect_timeout_ms,
+                                                             err)) {
+        return false;
+    }
+    if (!engine_positions_plan(engine, err)) {
+        return false;
+    }
     for (uint32_t i = 0; i < engine->decoder_count; i++) {
         if (!decoder_init(&engine->decoders[i], i, &engine->task, err)) {
             return false;
         }
     }
-    return build_lanes(engine, &plan, err) && build_routers(engine, &plan, err) &&
-           build_streams(engine, &plan, err);
+    if (!build_lanes(engine, &plan, err) || !build_routers(engine, &plan, err) ||
+        !build_streams(engine, &plan, err)) {
+        return false;
+    }
+    engine_heartbeat_init(engine);
+    return true;
 }
 
 /* ---- threads ---- */
@@ -376,6 +403,9 @@ bool engine_start_threads(struct syn_engine *engine, struct syn_err *err)
         list += count;
     }
     engine->io_name = io_loop_backend_name(engine->appliers[0].loop);
+    if (!asker_start(&engine->asker, engine->questions, engine->stream_count, err)) {
+        return false;
+    }
     for (uint32_t i = 0; i < engine->reader_count; i++) {
         uint32_t count = share(list,
                                (char *)engine->feeds,
@@ -409,6 +439,7 @@ void engine_stop_threads(struct syn_engine *engine)
     for (uint32_t i = 0; engine->decoders != NULL && i < engine->decoder_count; i++) {
         decoder_stop(&engine->decoders[i]);
     }
+    asker_stop(&engine->asker);
     for (uint32_t i = 0; engine->appliers != NULL && i < engine->applier_count; i++) {
         applier_stop(&engine->appliers[i]);
     }
@@ -431,10 +462,15 @@ void engine_demolish(struct syn_engine *engine)
     for (uint32_t i = 0; engine->lanes != NULL && i < engine->lane_count; i++) {
         lane_deinit(&engine->lanes[i]);
     }
+    throttle_deinit(&engine->task.throttle);
+    asker_deinit(&engine->asker);
+    command_missing_free(engine->task.missing);
     mem_free(MEM_ENGINE, engine->route.shard_lane);
+    engine->route.shard_lane = NULL;
     void *parts[] = {engine->feeds,
                      engine->streams,
                      engine->watches,
+                     engine->questions,
                      engine->decoders,
                      engine->readers,
                      engine->appliers,
@@ -443,4 +479,14 @@ void engine_demolish(struct syn_engine *engine)
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mem_free(MEM_ENGINE, parts[i]);
     }
+    engine->feeds = NULL;
+    engine->streams = NULL;
+    engine->watches = NULL;
+    engine->questions = NULL;
+    engine->decoders = NULL;
+    engine->readers = NULL;
+    engine->appliers = NULL;
+    engine->lanes = NULL;
+    engine->lists = NULL;
+    engine_positions_free(engine);
 }

@@ -77,6 +77,16 @@ static bool files_are_loaded(const struct syn_engine *engine)
     return true;
 }
 
+/* Files are never gone on with after a failure of the destination: engine_retry.c. */
+static void files_advise(struct syn_err *err)
+{
+    if (err->code == SYN_CODE_DESTINATION_CONNECT || err->code == SYN_CODE_DESTINATION_STATE) {
+        err_context(err,
+                    "the files are loaded in part (when the destination is well again, start anew "
+                    "with --on-nonempty overwrite: every key is replaced whole)");
+    }
+}
+
 static void watch_stream(struct syn_engine *engine, uint32_t i)
 {
     struct watch *watch = &engine->watches[i];
@@ -192,6 +202,19 @@ stream_is_over(struct syn_engine *engine, uint32_t i, bool *is_over, struct syn_
 
 /* ---- the watch ---- */
 
+/* After a retry something new is acknowledged: the destination is well again. */
+static void engine_recovered(struct syn_engine *engine)
+{
+    uint64_t acked = 0;
+    for (uint32_t i = 0; i < engine->lane_count && engine->trouble_ms != 0; i++) {
+        acked += atomic_load_relaxed(&engine->lanes[i].ops_acked);
+    }
+    if (acked > 0) {
+        engine->trouble_ms = 0;
+        engine->retries = 0;
+    }
+}
+
 static bool watch_feeds(struct syn_engine *engine, struct syn_err *err)
 {
     for (uint32_t i = 0; i < engine->stream_count; i++) {
@@ -213,6 +236,9 @@ static void watch_phase(struct syn_engine *engine)
     bool is_live = is_past && !engine_has_files(engine);
     if (is_past && atomic_load_relaxed(&engine->snapshot_ended_ms) == 0) {
         atomic_store_release(&engine->snapshot_ended_ms, clock_monotonic_ms());
+    }
+    if (is_live) {
+        engine_recovered(engine);
     }
     bool is_paused = atomic_load_acquire(&engine->pause_wanted);
     bool was_paused = atomic_load_relaxed(&engine->task.paused);
@@ -354,7 +380,7 @@ static bool drain(struct syn_engine *engine, struct syn_err *err)
 {
     set_phase(engine, SYN_PHASE_DRAINING);
     atomic_store_release(&engine->task.paused, false);
-    wake_decoders(engine);
+    engine_throttle_lift(engine); /* wakes the decoders */
     if (engine->config.mode == SYNC_FOLLOW) {
         receive_what_was_written(engine,
                                  clock_monotonic_ms() + engine->config.drain_timeout_ms / 2);
@@ -374,6 +400,22 @@ static bool drain(struct syn_engine *engine, struct syn_err *err)
     return drain_wait(engine, decoders_are_drained, deadline_ms, err);
 }
 
+/* SYNC_ONCE is over: nothing will be continued. What cannot be removed is only told. */
+static void forget_positions(struct syn_engine *engine)
+{
+    struct syn_err err;
+    if (engine->config.mode == SYNC_ONCE && engine->config.has_positions &&
+        !resume_forget(&engine->config, &engine->destination, &engine->positions, &err)) {
+        engine_event(engine,
+                     SYN_EVENT_WARNING,
+                     -1,
+                     SYN_PHASE_DRAINING,
+                     err.code,
+                     "the positions (keys syncline:… at the destination) stay: %s",
+                     err.msg);
+    }
+}
+
 static void finish(struct syn_engine *engine, const struct syn_err *err)
 {
     engine_stop_threads(engine);
@@ -381,6 +423,9 @@ static void finish(struct syn_engine *engine, const struct syn_err *err)
     if (engine->has_monitor) {
         pthread_join(engine->monitor, NULL);
         engine->has_monitor = false;
+    }
+    if (err->code == SYN_CODE_OK) {
+        forget_positions(engine);
     }
     atomic_store_release(&engine->ended_ms, clock_monotonic_ms());
     bool is_failed = err->code != SYN_CODE_OK && err->code != SYN_CODE_STOPPED;
@@ -395,6 +440,20 @@ static void finish(struct syn_engine *engine, const struct syn_err *err)
     pthread_mutex_unlock(&engine->lock);
 }
 
+/* By which ways the snapshot goes. */
+static void report_intake(struct syn_engine *engine)
+{
+    char text[INTAKE_TEXT_MAX];
+    intake_text(&engine->intake, text);
+    engine_event(engine,
+                 engine->intake.has_restore ? SYN_EVENT_INFO : SYN_EVENT_WARNING,
+                 -1,
+                 SYN_PHASE_SNAPSHOT,
+                 SYN_CODE_OK,
+                 "%s",
+                 text);
+}
+
 void *engine_control_main(void *arg)
 {
     struct syn_engine *engine = arg;
@@ -403,9 +462,17 @@ void *engine_control_main(void *arg)
     bool is_over = false;
     bool is_good = true;
     engine_event(engine, SYN_EVENT_PHASE, -1, SYN_PHASE_SNAPSHOT, SYN_CODE_OK, "snapshot");
+    engine_positions_tell(engine);
+    report_intake(engine);
     while (is_good && !is_over && atomic_load_acquire(&engine->stop_request) == STOP_NONE) {
         control_sleep(engine);
         is_good = watch_once(engine, &is_over, &err);
+        if (!is_good && engine_may_retry(engine, &err)) {
+            is_good = engine_retry(engine, &err);
+        }
+    }
+    if (!is_good && engine_has_files(engine)) {
+        files_advise(&err);
     }
     if (is_good && atomic_load_acquire(&engine->stop_request) == STOP_NOW) {
         ERR(&err, SYN_CODE_STOPPED, "stopped before everything that was received was written");

@@ -1,7 +1,7 @@
 /*
  * The monitor asks each source now and then how far it is, so that lag can be told in bytes and in
- * time without writing anything. It has a thread of its own because a question to a dead server
- * blocks.
+ * time without writing anything; where heartbeats are wanted it writes them. It has a thread of its
+ * own because a question to a dead server blocks.
  */
 #include "core/engine/engine.h"
 
@@ -80,13 +80,16 @@ void *engine_monitor_main(void *arg)
         mem_free(MEM_ENGINE, controls);
         return NULL; /* lag stays unknown, nothing else */
     }
+    uint64_t next_ms = 0;
     while (!atomic_load_acquire(&engine->monitor_stop)) {
-        monitor_round(engine, controls);
-        /* Short waits, so that the end of the task is not delayed by this thread. */
-        for (int i = 0; i < MONITOR_INTERVAL_MS / 50 && !atomic_load_acquire(&engine->monitor_stop);
-             i++) {
-            waker_wait(&waker, 50);
+        uint64_t now_ms = clock_monotonic_ms();
+        if (now_ms >= next_ms) {
+            next_ms = now_ms + MONITOR_INTERVAL_MS;
+            monitor_round(engine, controls);
         }
+        engine_heartbeat_round(engine, controls, now_ms);
+        /* Short waits, so that the end of the task is not delayed by this thread. */
+        waker_wait(&waker, 50);
     }
     for (uint32_t i = 0; i < engine->stream_count; i++) {
         control_close(&controls[i]);

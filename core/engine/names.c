@@ -114,6 +114,8 @@ const char *syn_phase_name(enum syn_phase phase)
         return "done";
     case SYN_PHASE_FAILED:
         return "failed";
+    case SYN_PHASE_RETRYING:
+        return "retrying";
     }
     return "unknown";
 }
@@ -131,8 +133,25 @@ const char *syn_wait_name(enum syn_wait wait)
         return "paused";
     case SYN_WAIT_RECONNECT:
         return "reconnect";
+    case SYN_WAIT_THROTTLE:
+        return "throttle";
     }
     return "unknown";
+}
+
+const char *syn_rate_name(enum syn_rate rate)
+{
+    static const char *const names[SYN_RATE_COUNT] = {
+        [SYN_RATE_SNAPSHOT_OPS] = "snapshot-ops",
+        [SYN_RATE_SNAPSHOT_BYTES] = "snapshot-bytes",
+        [SYN_RATE_LIVE_OPS] = "live-ops",
+        [SYN_RATE_LIVE_BYTES] = "live-bytes",
+        [SYN_RATE_SHARD_SNAPSHOT_OPS] = "shard-snapshot-ops",
+        [SYN_RATE_SHARD_SNAPSHOT_BYTES] = "shard-snapshot-bytes",
+        [SYN_RATE_SHARD_LIVE_OPS] = "shard-live-ops",
+        [SYN_RATE_SHARD_LIVE_BYTES] = "shard-live-bytes",
+    };
+    return (unsigned)rate < SYN_RATE_COUNT ? names[rate] : "none";
 }
 
 const char *syn_difference_name(enum syn_difference_kind kind)

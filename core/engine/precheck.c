@@ -96,14 +96,23 @@ static bool empty_check(const struct config *config,
     uint32_t servers = 0;
     char list[200] = "";
     size_t used = 0;
+    *was_empty = true;
     for (uint32_t i = 0; i < destination->shard_count; i++) {
         const struct server *server = &destination->shards[i].server;
+        char text[ENDPOINT_TEXT_MAX];
+        *was_empty = *was_empty && server->is_count_known && server->key_count == 0;
+        if (!server->is_count_known && config->on_nonempty != NONEMPTY_OVERWRITE) {
+            return ERR(err,
+                       SYN_CODE_PRECHECK,
+                       "destination %s does not tell whether it has keys (neither INFO nor DBSIZE "
+                       "says so); look yourself, and accept this with --on-nonempty overwrite",
+                       endpoint_text(&server->endpoint, text));
+        }
         if (server->key_count == 0) {
             continue;
         }
         keys += server->key_count;
         servers++;
-        char text[ENDPOINT_TEXT_MAX];
         char item[ENDPOINT_TEXT_MAX + 40];
         int size = snprintf(item,
                             sizeof(item),
@@ -116,7 +125,6 @@ static bool empty_check(const struct config *config,
             used += (size_t)size;
         }
     }
-    *was_empty = keys == 0;
     if (keys == 0 || config->on_nonempty == NONEMPTY_OVERWRITE) {
         return true;
     }
@@ -277,10 +285,31 @@ static bool source_check(const struct config *config, struct topology *source, s
     return true;
 }
 
+/* What an earlier run of this task wrote may be there. */
+static bool earlier_check(const struct config *config,
+                          const struct topology *source,
+                          const struct topology *destination,
+                          bool is_again,
+                          bool *was_empty,
+                          struct resume *resume,
+                          struct syn_err *err)
+{
+    if (config->has_positions && !resume_look(resume, config, source, destination, err)) {
+        return false;
+    }
+    if (is_again || resume_is_ours(resume)) {
+        *was_empty = resume_was_empty(resume);
+        return true;
+    }
+    return empty_check(config, destination, was_empty, err);
+}
+
 static bool destination_check(const struct config *config,
                               const struct topology *source,
                               struct topology *destination,
+                              bool is_again,
                               bool *was_empty,
+                              struct resume *resume,
                               struct syn_err *err)
 {
     if (!topology_discover(destination,
@@ -293,9 +322,10 @@ static bool destination_check(const struct config *config,
         return false;
     }
     if (!both_sides_check(source, destination, err) ||
-        !empty_check(config, destination, was_empty, err) ||
+        !earlier_check(config, source, destination, is_again, was_empty, resume, err) ||
         !databases_check(config, source, destination, err) ||
         !precheck_destination_account(config, destination, err)) {
+        resume_deinit(resume);
         topology_deinit(destination);
         return false;
     }
@@ -305,15 +335,19 @@ static bool destination_check(const struct config *config,
 bool precheck_run(const struct config *config,
                   struct topology *source,
                   struct topology *destination,
+                  bool is_again,
                   bool *destination_was_empty,
+                  struct resume *resume,
                   struct syn_err *err)
 {
+    *resume = (struct resume){0};
     ASSERT(config->source.host_count + config->files.count > 0);
     ASSERT(config->destination.host_count > 0);
     if (!source_check(config, source, err)) {
         return false;
     }
-    if (!destination_check(config, source, destination, destination_was_empty, err)) {
+    if (!destination_check(
+            config, source, destination, is_again, destination_was_empty, resume, err)) {
         topology_deinit(source);
         return false;
     }

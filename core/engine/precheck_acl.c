@@ -24,11 +24,9 @@ static const struct probe source_probes[] = {
     {"replconf", "@admin @slow @dangerous @all", {"REPLCONF", "capa", "psync2"}},
 };
 
+/* Without RESTORE everything is rewritten as commands (apply/intake.h). */
 static const struct probe destination_probes[] = {
     {"set", "@write @string @slow @all", {"SET", "syncline", "x"}},
-    {"restore",
-     "@keyspace @write @slow @dangerous @all",
-     {"RESTORE", "syncline", "0", "x", "REPLACE"}},
     {"del", "@keyspace @write @slow @all", {"DEL", "syncline"}},
     {"pexpireat", "@keyspace @write @fast @all", {"PEXPIREAT", "syncline", "1"}},
     {"hset", "@write @hash @fast @all", {"HSET", "syncline", "f", "v"}},
@@ -37,6 +35,10 @@ static const struct probe destination_probes[] = {
     {"zadd", "@write @sortedset @fast @all", {"ZADD", "syncline", "1", "v"}},
     {"xadd", "@write @stream @fast @all", {"XADD", "syncline", "1-1", "f", "v"}},
     {"select", "@keyspace @fast @all @connection", {"SELECT", "0"}},
+};
+
+static const struct probe publish_probes[] = {
+    {"publish", "@pubsub @fast @all", {"PUBLISH", "syncline", "x"}},
 };
 
 enum allowance { ALLOWED, FORBIDDEN, NOT_TOLD };
@@ -250,5 +252,10 @@ bool precheck_destination_account(const struct config *config,
                           destination,
                           destination_probes,
                           sizeof(destination_probes) / sizeof(destination_probes[0]),
-                          err);
+                          err) &&
+           (!config->publishes || topology_check(config,
+                                                 destination,
+                                                 publish_probes,
+                                                 sizeof(publish_probes) / sizeof(publish_probes[0]),
+                                                 err));
 }

@@ -73,6 +73,8 @@ static bool copy_name(struct rdb_reader *reader, struct slice name, struct syn_e
 /* A key and its value; the item's bytes have been used. */
 static bool read_key(struct rdb_reader *reader, const struct rdb_item *item, struct syn_err *err)
 {
+    reader->value_type = item->type;
+    reader->value_begin = reader->used;
     if (!is_wanted(reader, item)) {
         return reader_pass_value(reader, err);
     }

@@ -54,8 +54,10 @@ struct rdb_reader {
     struct syn_rdb_key key;
     uint8_t *name; /* its copy: the window moves while the value passes */
     size_t name_capacity;
-    bool is_muted; /* no more elements of this value are wanted */
-    bool is_fresh; /* all of the value lies behind `at`         */
+    uint8_t value_type;   /* also of a value that is only passed over                    */
+    uint64_t value_begin; /* its first byte in the file                                  */
+    bool is_muted;        /* no more elements of this value are wanted                   */
+    bool is_blob;         /* counting stopped behind it; otherwise, in front of a table  */
     uint64_t module_position;
 };
 
@@ -71,8 +73,8 @@ static inline struct syn_rdb_text rdb_text_of(struct slice slice)
 
 /* Moves behind bytes of the window. They stay where they are until reader_more. */
 void reader_use(struct rdb_reader *reader, size_t size);
-/* Brings the window to `wanted` bytes. False: *err; also when the data ends before, inside `what`.
- */
+/* Brings the window to `wanted` bytes. False: *err; also when the data ends before, inside `what`,
+ * or inside the value under way (NULL). */
 MUST_CHECK bool
 reader_more(struct rdb_reader *reader, uint64_t wanted, const char *what, struct syn_err *err);
 /* The checksum of all bytes used. */

@@ -78,6 +78,23 @@ static bool receive(struct rdb_reader *reader, struct syn_err *err)
     return true;
 }
 
+static bool ends_early(const struct rdb_reader *reader, const char *what, struct syn_err *err)
+{
+    unsigned long long end = reader->used + reader->left;
+    if (what != NULL) {
+        return ERR(
+            err, SYN_CODE_SOURCE_DATA, "RDB byte %llu: the data ends here, inside %s", end, what);
+    }
+    return ERR(err,
+               SYN_CODE_SOURCE_DATA,
+               "RDB byte %llu: the data ends here, inside a value of type %u (%s) that begins at "
+               "byte %llu",
+               end,
+               reader->value_type,
+               rdb_type_name(reader->value_type),
+               (unsigned long long)reader->value_begin);
+}
+
 bool reader_more(struct rdb_reader *reader, uint64_t wanted, const char *what, struct syn_err *err)
 {
     ASSERT(wanted > reader->left);
@@ -87,19 +104,11 @@ bool reader_more(struct rdb_reader *reader, uint64_t wanted, const char *what, s
                        SYN_CODE_SOURCE_DATA,
                        "RDB byte %llu: %s is larger than the bound on one item",
                        (unsigned long long)reader->used,
-                       what);
+                       what != NULL ? what : "a value");
         }
         if (!receive(reader, err)) {
             return false;
         }
     }
-    if (reader->left >= wanted) {
-        return true;
-    }
-    return ERR(err,
-               SYN_CODE_SOURCE_DATA,
-               "RDB byte %llu: the data ends here, inside %s that begins at byte %llu",
-               (unsigned long long)(reader->used + reader->left),
-               what,
-               (unsigned long long)reader->used);
+    return reader->left >= wanted || ends_early(reader, what, err);
 }

@@ -1,9 +1,11 @@
 /*
  * Values: passed over, counted, or shown element by element.
  *
- * Counting decodes only what must be decoded: where the first bytes of a value tell its count, the
- * decoder is stopped there and the walker passes over the rest. Once the window has moved beyond
- * the value's first byte that is no longer possible, and the decoder counts to the end.
+ * Counting decodes only what must be decoded. Where a value's head tells its count, the decoder is
+ * stopped: a blob has passed by then, since it is opened when it is whole; in front of a table's
+ * elements the walker goes back to the first byte and passes over all of it. So that the feed's
+ * cuts do not decide which way a value is counted, nothing of it is used while a table's head may
+ * still be incomplete.
  */
 #include "core/engine/rdb_api.h"
 
@@ -186,10 +188,11 @@ static const struct rdb_visitor showing = {
 static enum rdb_flow count_begin(void *arg, const struct rdb_value_begin *value)
 {
     struct rdb_reader *reader = arg;
-    if (value->count == RDB_UNKNOWN || !reader->is_fresh) {
+    if (value->count == RDB_UNKNOWN) {
         return RDB_GO;
     }
     reader->key.elements = value->count;
+    reader->is_blob = value->bytes != RDB_UNKNOWN;
     return RDB_STOP;
 }
 
@@ -235,8 +238,6 @@ static const struct rdb_visitor counting = {
 
 /* ---- passing ---- */
 
-#define INSIDE_VALUE "a value"
-
 bool reader_pass_value(struct rdb_reader *reader, struct syn_err *err)
 {
     for (;;) {
@@ -250,50 +251,81 @@ bool reader_pass_value(struct rdb_reader *reader, struct syn_err *err)
         if (LIKELY(status == RDB_READY)) {
             return true;
         }
-        if (!reader_more(reader, reader->left + 1, INSIDE_VALUE, err)) {
+        if (!reader_more(reader, reader->left + 1, NULL, err)) {
             return false;
         }
     }
 }
 
+/* The most that comes before a table's elements: the earliest expiry of a hash's fields, and LEN.
+ */
+#define TABLE_HEAD_MAX 17
+
 static bool
-decode(struct rdb_reader *reader, const struct rdb_visitor *visitor, struct syn_err *err)
+begin_value(struct rdb_reader *reader, const struct rdb_visitor *visitor, struct syn_err *err)
 {
     struct syn_rdb_key *key = &reader->key;
     struct rdb_value_place place = {.type = key->rdb_type,
                                     .is_valkey = reader->is_valkey,
                                     .key_hash = key_hash(key->name.bytes, key->name.size),
                                     .offset = reader->used};
-    if (!rdb_decoder_begin(reader->decoder, &place, visitor, reader, err)) {
-        return false;
+    key->elements = 0;
+    return rdb_decoder_begin(reader->decoder, &place, visitor, reader, err);
+}
+
+/* The decoder has had the last byte of the value. */
+static bool end_value(struct rdb_reader *reader, size_t used)
+{
+    reader_use(reader, used);
+    rdb_value_taken(reader->parser, reader->used - reader->value_begin);
+    return true;
+}
+
+/* The decoder wants more than the window has. */
+static bool more_of_value(struct rdb_reader *reader,
+                          const struct rdb_visitor *visitor,
+                          size_t used,
+                          struct syn_err *err)
+{
+    if (visitor == &counting && reader->used == reader->value_begin &&
+        reader->left < TABLE_HEAD_MAX) {
+        return reader_more(reader, reader->left + 1, NULL, err) &&
+               begin_value(reader, visitor, err);
     }
-    uint64_t begin = reader->used;
-    reader->is_fresh = true;
-    for (;;) {
+    reader_use(reader, used);
+    return reader_more(reader, reader->left + 1, NULL, err);
+}
+
+static bool
+decode(struct rdb_reader *reader, const struct rdb_visitor *visitor, struct syn_err *err)
+{
+    bool goes_on = begin_value(reader, visitor, err);
+    while (goes_on) {
         size_t used;
         enum rdb_decode status =
             rdb_decoder_run(reader->decoder, reader->at, reader->left, &used, err);
         switch (status) {
         case RDB_DECODE_DONE:
-            reader_use(reader, used);
-            rdb_value_taken(reader->parser, reader->used - begin);
-            return true;
+            return end_value(reader, used);
         case RDB_DECODE_MORE:
-            reader_use(reader, used);
-            reader->is_fresh = reader->used == begin;
-            if (!reader_more(reader, reader->left + 1, INSIDE_VALUE, err)) {
-                return false;
-            }
+            goes_on = more_of_value(reader, visitor, used, err);
             break;
         case RDB_DECODE_STOPPED:
-            /* The visitor wants the end, or the count was in the value's first bytes. */
-            return reader->is_stopped || reader_pass_value(reader, err);
+            if (reader->is_stopped) {
+                return true;
+            }
+            if (reader->is_blob) {
+                return end_value(reader, used);
+            }
+            ASSERT(reader->used == reader->value_begin);
+            return reader_pass_value(reader, err);
         case RDB_DECODE_ERROR:
             return false;
         case RDB_DECODE_PAUSED:
             ASSERT(status != RDB_DECODE_PAUSED); /* none of our visitors pauses */
         }
     }
+    return false;
 }
 
 bool reader_read_value(struct rdb_reader *reader, struct syn_err *err)
@@ -303,13 +335,11 @@ bool reader_read_value(struct rdb_reader *reader, struct syn_err *err)
     reader->module_position = 0;
     bool is_single = kind == RDB_KIND_STRING || kind == RDB_KIND_MODULE;
     if (reader->options.depth == SYN_RDB_DEPTH_ELEMENTS && !reader->is_muted) {
-        key->elements = 0;
         return decode(reader, &showing, err);
     }
     if (is_single || reader->is_muted || reader->options.depth == SYN_RDB_DEPTH_KEYS) {
         key->elements = is_single ? 1 : SYN_RDB_UNKNOWN;
         return reader_pass_value(reader, err);
     }
-    key->elements = 0;
     return decode(reader, &counting, err);
 }

@@ -22,6 +22,9 @@ struct sweep {
 
 static bool sweep_owns(const struct sweep *sweep, const redisReply *key)
 {
+    if (position_is_key(key->str, key->len)) {
+        return false;
+    }
     if (!sweep->engine->source.is_cluster) {
         return true;
     }

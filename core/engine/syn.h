@@ -5,7 +5,8 @@
  * and RDB and then follows every write. An engine is one such task. Open it from YAML or JSON text
  * (or from a syn_config), start it, ask for its status, be told of events, stop it, free it.
  * A source of RDB files (file:///path,…) is loaded as a snapshot is; such a task ends by itself,
- * with SYN_CODE_OK when all of them are written, and never enters SYN_PHASE_LIVE.
+ * with SYN_CODE_OK when all of them are written, and never enters SYN_PHASE_LIVE. It keeps no
+ * positions: when the destination fails it ends, and is started anew over what is there.
  *
  * Threads:   functions on one engine may be called from any thread, one at a time per engine,
  * except syn_engine_stop and syn_engine_status, which may be called concurrently with anything but
@@ -124,6 +125,7 @@ enum syn_phase {
     SYN_PHASE_DRAINING, /* stopping: what was received is written                             */
     SYN_PHASE_DONE,     /* ended as asked; of a stream: its file is written whole             */
     SYN_PHASE_FAILED,   /* ended by an error: syn_engine_wait gives it                        */
+    SYN_PHASE_RETRYING, /* the destination failed; the copy goes on from its positions        */
 };
 SYN_API const char *syn_phase_name(enum syn_phase phase);
 
@@ -131,17 +133,40 @@ SYN_API const char *syn_phase_name(enum syn_phase phase);
 enum syn_wait {
     SYN_WAIT_NONE,
     SYN_WAIT_SOURCE,      /* the source has sent nothing more                     */
-    SYN_WAIT_DESTINATION, /* the destination's replies are awaited: queues are full */
+    SYN_WAIT_DESTINATION, /* the destination's replies are awaited: queues are full, or it was asked
+                             what a command is */
     SYN_WAIT_PAUSED,
     SYN_WAIT_RECONNECT, /* the source's connection is lost and being remade     */
+    SYN_WAIT_THROTTLE,  /* a rate allows no more: syn_stream_status.throttle    */
 };
 SYN_API const char *syn_wait_name(enum syn_wait wait);
+
+/* The rates that a task may be held to. */
+enum syn_rate {
+    SYN_RATE_SNAPSHOT_OPS, /* keys, and commands that write parts of one */
+    SYN_RATE_SNAPSHOT_BYTES,
+    SYN_RATE_LIVE_OPS, /* commands */
+    SYN_RATE_LIVE_BYTES,
+    SYN_RATE_SHARD_SNAPSHOT_OPS, /* the same for each destination shard */
+    SYN_RATE_SHARD_SNAPSHOT_BYTES,
+    SYN_RATE_SHARD_LIVE_OPS,
+    SYN_RATE_SHARD_LIVE_BYTES,
+    SYN_RATE_COUNT,
+};
+/* As its option is called, such as "live-ops"; "none" for SYN_RATE_COUNT. Static. */
+SYN_API const char *syn_rate_name(enum syn_rate rate);
+#define SYN_RATE_MAX ((uint64_t)1 << 35)
+
+struct syn_rates {
+    uint64_t per_s[SYN_RATE_COUNT]; /* 0: not limited; at most SYN_RATE_MAX */
+};
 
 struct syn_stream_status {
     char source[300]; /* endpoint, without credentials; of a file its URI */
     bool is_file;     /* an RDB file: offsets and lag are zero, lag_ms -1 */
     enum syn_phase phase;
     enum syn_wait wait;
+    enum syn_rate throttle;       /* with SYN_WAIT_THROTTLE, else SYN_RATE_COUNT                  */
     uint64_t snapshot_keys;       /* keys read from the snapshot                                  */
     uint64_t snapshot_keys_total; /* as the source told before; an estimate. 0: not known         */
     uint64_t snapshot_bytes;      /* bytes of the snapshot read                                   */
@@ -152,10 +177,12 @@ struct syn_stream_status {
     uint64_t offset_applied; /* every operation up to here is acknowledged by the destination */
     uint64_t offset_source;  /* last reading of the source                                   */
     uint64_t lag_bytes;
-    int64_t lag_ms;         /* -1: not known yet. From sampled offsets: an estimate.        */
-    uint32_t queue_percent; /* of the memory for received bytes that is in use              */
-    uint32_t sessions;      /* connections made to the source                               */
-    uint32_t snapshots;     /* full copies begun                                            */
+    int64_t lag_ms;     /* -1: not known yet. From sampled offsets: an estimate.        */
+    int64_t latency_ms; /* from a write at the source to its acknowledgement; -1: not known yet */
+    bool latency_is_estimate; /* it is lag_ms: no heartbeat measures it                     */
+    uint32_t queue_percent;   /* of the memory for received bytes that is in use              */
+    uint32_t sessions;        /* connections made to the source                               */
+    uint32_t snapshots;       /* full copies begun                                            */
 };
 
 struct syn_status {
@@ -169,15 +196,23 @@ struct syn_status {
     uint64_t operations;         /* commands acknowledged by the destination               */
     uint64_t commands;           /* of live streams, decoded                               */
     uint64_t dropped;            /* live commands that carry nothing to apply, or are filtered */
+    uint64_t commands_skipped;   /* live commands that the destination does not know, left out */
     uint64_t values_rewritten;   /* snapshot values written as ordinary commands           */
     uint64_t values_degraded;    /* …without what the destination cannot represent         */
     uint64_t values_skipped;     /* …left out                                              */
+    uint64_t values_corrupt;     /* snapshot values set aside, since they are damaged      */
     uint64_t transactions_split; /* MULTI/EXEC over several slots, applied without atomicity */
+    uint64_t commands_left_out;  /* after an interruption: they were at the destination already */
+    uint64_t keys_refetched; /* …keys read again at the source, their state being uncertain  */
+    uint32_t restarts;       /* the pipeline was put up again after the destination failed  */
     uint64_t lag_bytes;
-    int64_t lag_ms;        /* the largest of the streams; -1: not known              */
-    uint64_t memory_bytes; /* held in chunks, batches and tables                     */
+    int64_t lag_ms;           /* the largest of the streams; -1: not known              */
+    int64_t latency_ms;       /* the same                                               */
+    bool latency_is_estimate; /* of any stream                                       */
+    uint64_t memory_bytes;    /* held in chunks, batches and tables                     */
     uint64_t memory_limit_bytes;
     const char *io; /* "io_uring" or "epoll"; static                          */
+    struct syn_rates rates;
     uint32_t stream_count;
     struct syn_stream_status *streams; /* owned by the status */
 };
@@ -217,6 +252,11 @@ SYN_API void syn_status_free(struct syn_status *status);
  * memory is full. */
 SYN_API void syn_engine_pause(struct syn_engine *engine);
 SYN_API void syn_engine_resume(struct syn_engine *engine);
+/* Holds the task to these rates from now on, in place of those that were set; before the start too.
+ * Any time is allowed but while syn_engine_start runs. A stop lifts all rates, as what was received
+ * must be written before drain-timeout. False: a rate is above SYN_RATE_MAX; nothing is changed. */
+SYN_API bool
+syn_engine_throttle(struct syn_engine *engine, const struct syn_rates *rates, struct syn_err *err);
 /* Asks to end and returns at once: with drain, what the sources had written by then is received and
  * written first, as far as drain-timeout allows. A second call without drain ends a drain. Safe in
  * a signal handler's thread, not in the handler itself. */

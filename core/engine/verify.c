@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "apply/position.h"
 #include "core/engine/verify_private.h"
 
 #define PROGRESS_EVERY_MS 200
@@ -54,7 +55,12 @@ static void report(struct verify *verify,
     }
     struct syn_difference difference = {
         .kind = verdict->difference, .db = db, .key = key, .key_size = key_size};
-    snprintf(difference.detail, sizeof(difference.detail), "%.120s%s", verdict->detail, remark);
+    snprintf(difference.detail,
+             sizeof(difference.detail),
+             "%.*s%s",
+             (int)(sizeof(difference.detail) - 1 - strlen(remark)),
+             verdict->detail,
+             remark);
     verify->on_difference(verify->arg, &difference);
 }
 
@@ -147,12 +153,18 @@ static bool scan_reply(struct verify *verify,
                        batch_done *done,
                        struct syn_err *err)
 {
+    const char *heartbeat = verify->config->heartbeat_prefix;
+    const struct heartbeat_names names = {heartbeat, strlen(heartbeat)};
     for (size_t first = 0; first < keys->elements; first += VERIFY_BATCH_KEYS) {
-        size_t count = keys->elements - first;
-        count = count < VERIFY_BATCH_KEYS ? count : VERIFY_BATCH_KEYS;
-        for (size_t i = 0; i < count; i++) {
+        size_t left = keys->elements - first;
+        left = left < VERIFY_BATCH_KEYS ? left : VERIFY_BATCH_KEYS;
+        size_t count = 0;
+        for (size_t i = 0; i < left; i++) {
             const redisReply *key = keys->element[first + i];
-            verify->keys[i] = (struct verify_key){key->str, key->len};
+            if (!heartbeat_is_key(&names, key->str, key->len) &&
+                !position_is_key(key->str, key->len)) { /* ours, not the user's */
+                verify->keys[count++] = (struct verify_key){key->str, key->len};
+            }
         }
         *counter += count;
         if (!done(verify, db, (uint32_t)count, err) || !progress(verify, false, err)) {
@@ -235,9 +247,39 @@ sources_of(const struct config *config, uint32_t target, uint32_t list[static CO
     return count;
 }
 
+/* Whether a source without slots has all of verify->keys: one command, where a command for each
+ * would be most of what the second direction costs. */
+static bool
+are_all_there(struct verify *verify, uint32_t count, bool *are_there, struct syn_err *err)
+{
+    const char *argv[1 + VERIFY_BATCH_KEYS] = {"EXISTS"};
+    size_t sizes[1 + VERIFY_BATCH_KEYS] = {6};
+    for (uint32_t i = 0; i < count; i++) {
+        argv[1 + i] = verify->keys[i].bytes;
+        sizes[1 + i] = verify->keys[i].size;
+    }
+    *are_there = false;
+    redisReply *reply =
+        control_call(&verify->source.links[0].control, 1 + (int)count, argv, sizes, err);
+    if (reply == NULL) {
+        return false;
+    }
+    *are_there = reply->type == REDIS_REPLY_INTEGER && reply->integer == count;
+    freeReplyObject(reply);
+    return true;
+}
+
 /* Keeps of verify->keys those that the source's selected database does not have. */
 static bool keep_missing(struct verify *verify, uint32_t *count, struct syn_err *err)
 {
+    bool are_there = false;
+    if (!verify->source.topology.is_cluster && !are_all_there(verify, *count, &are_there, err)) {
+        return false;
+    }
+    if (are_there) {
+        *count = 0;
+        return true;
+    }
     for (uint32_t i = 0; i < *count; i++) {
         const struct verify_key *key = &verify->keys[i];
         struct verify_link *link = verify_owner(&verify->source, key->bytes, key->size);
@@ -454,12 +496,15 @@ static bool buffers_make(struct verify *verify, struct syn_err *err)
 {
     verify->keys = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->keys));
     verify->verdicts = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->verdicts));
-    verify->pieces = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->pieces));
-    verify->wholes = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->wholes));
+    verify->indices = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->indices));
     verify->chosen = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->chosen));
-    if (verify->keys == NULL || verify->verdicts == NULL || verify->pieces == NULL ||
-        verify->wholes == NULL || verify->chosen == NULL) {
+    if (verify->keys == NULL || verify->verdicts == NULL || verify->indices == NULL ||
+        verify->chosen == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a batch of a verification");
+    }
+    verify->payloads = payloads_new(err);
+    if (verify->payloads == NULL) {
+        return false;
     }
     verify->suspects = suspects_new(err);
     return verify->suspects != NULL;
@@ -470,10 +515,10 @@ static void verify_deinit(struct verify *verify)
     verify_side_close(&verify->source);
     verify_side_close(&verify->destination);
     suspects_free(verify->suspects);
+    payloads_free(verify->payloads);
     mem_free(MEM_ENGINE, verify->keys);
     mem_free(MEM_ENGINE, verify->verdicts);
-    mem_free(MEM_ENGINE, verify->pieces);
-    mem_free(MEM_ENGINE, verify->wholes);
+    mem_free(MEM_ENGINE, verify->indices);
     mem_free(MEM_ENGINE, verify->chosen);
 }
 

@@ -68,9 +68,10 @@ static void report(struct file_verify *verify,
 static void count_same(struct file_verify *verify, const struct file_outcome *outcome)
 {
     struct syn_verify_result *result = &verify->result;
-    result->equal_payload += outcome->kind == FILE_EQUAL_PAYLOAD;
-    result->equal_content += outcome->kind == FILE_EQUAL_CONTENT;
-    result->expired += outcome->kind == FILE_EXPIRED;
+    enum verdict_kind kind = outcome->verdict.kind;
+    result->equal_payload += kind == VERDICT_PAYLOAD;
+    result->equal_content += kind == VERDICT_CONTENT || kind == VERDICT_FAST;
+    result->expired += kind == VERDICT_EXPIRED;
 }
 
 /* ---- doubts ---- */
@@ -116,21 +117,21 @@ static bool doubt_add(struct file_verify *verify, uint32_t i)
 
 static bool batch_compare(struct file_verify *verify, struct syn_err *err)
 {
-    if (verify->count > 0 && (!verify_side_select(&verify->destination, verify->db, err) ||
+    if (verify->count > 0 && (!verify_side_select(&verify->base.destination, verify->db, err) ||
                               !file_compare(verify, err))) {
         return false;
     }
     for (uint32_t i = 0; i < verify->count; i++) {
         const struct file_outcome *outcome = &verify->outcomes[i];
-        verify->result.keys_compared += outcome->is_on_both;
-        if (outcome->kind != FILE_DIFFERENT) {
+        verify->result.keys_compared += outcome->verdict.is_on_both;
+        if (outcome->verdict.kind != VERDICT_DIFFERENT) {
             count_same(verify, outcome);
         } else if (!doubt_add(verify, i)) {
             report(verify,
                    verify->keys[i].db,
                    &verify->names[i],
-                   outcome->difference,
-                   outcome->detail,
+                   outcome->verdict.difference,
+                   outcome->verdict.detail,
                    "; not read again: too many differences");
         }
     }
@@ -160,7 +161,8 @@ static bool batch_reserve(struct file_verify *verify, uint32_t db, size_t size, 
 }
 
 /* The value of the scan's present key has been read. */
-static bool batch_add(struct file_verify *verify, struct syn_err *err)
+static bool
+batch_add(struct file_verify *verify, const struct rdb_content *content, struct syn_err *err)
 {
     const struct file_scan *scan = &verify->scan;
     uint32_t db = config_db(verify->config, scan->key.db);
@@ -175,6 +177,7 @@ static bool batch_add(struct file_verify *verify, struct syn_err *err)
     verify->names[verify->count] =
         (struct verify_key){.bytes = (const char *)name, .size = scan->name_size};
     verify->keys[verify->count] = scan->key;
+    verify->contents[verify->count] = *content;
     verify->count++;
     return true;
 }
@@ -190,10 +193,11 @@ typedef bool key_done(struct file_verify *verify, struct syn_err *err);
 
 static bool key_compare(struct file_verify *verify, struct syn_err *err)
 {
-    struct value_view view = file_view(verify, &verify->scan.key);
+    struct rdb_content content;
     verify->result.keys_source++;
     key_set_add(&verify->set, scan_hash(verify));
-    return file_scan_value(&verify->scan, &view, err) && batch_add(verify, err);
+    verify->scan.key.forget_ms = file_forget_ms(verify);
+    return file_scan_value(&verify->scan, &content, err) && batch_add(verify, &content, err);
 }
 
 static bool key_remember(struct file_verify *verify, struct syn_err *err)
@@ -221,7 +225,7 @@ static bool read_file(struct file_verify *verify, key_done *done, struct syn_err
 static bool read_files(struct file_verify *verify, key_done *done, struct syn_err *err)
 {
     for (uint32_t i = 0; i < verify->config->files.count; i++) {
-        bool ok = file_scan_open(&verify->scan, verify->config, i, &verify->file_summer, err) &&
+        bool ok = file_scan_open(&verify->scan, verify->config, i, verify->digest, err) &&
                   read_file(verify, done, err);
         file_scan_close(&verify->scan);
         if (!ok) {
@@ -258,25 +262,21 @@ static bool extras_report(struct file_verify *verify, uint32_t db, struct syn_er
             return false;
         }
     }
-    if (!verify_side_flush(&verify->destination, err)) {
+    if (!verify_side_flush(&verify->base.destination, err)) {
         return false;
     }
     for (uint32_t i = 0; i < verify->count; i++) {
-        struct file_found found;
-        if (!file_type_fetch(verify, i, sent_ms, &found, err)) {
+        struct verdict verdict = {.source_type = VALUE_NONE, .source_at = -2};
+        if (!file_type_fetch(verify, i, sent_ms, &verdict, err)) {
             return false;
         }
-        int64_t soon = clock_unix_ms() + (int64_t)verify->config->ttl_tolerance_ms;
-        if (found.type == VALUE_NONE || (found.at >= 0 && found.at <= soon)) {
+        bool is_decided = verdict_by_type(&verify->base, &verdict, clock_unix_ms());
+        ASSERT(is_decided);
+        if (verdict.kind == VERDICT_DIFFERENT) {
+            report(verify, db, &verify->names[i], verdict.difference, verdict.detail, "");
+        } else {
             verify->result.expired++;
-            continue;
         }
-        char detail[80];
-        snprintf(detail,
-                 sizeof(detail),
-                 "%s at the destination, nothing in the file",
-                 value_type_name(found.type));
-        report(verify, db, &verify->names[i], SYN_DIFFERENCE_EXTRA, detail, "");
     }
     return true;
 }
@@ -294,7 +294,8 @@ static bool extras_look(struct file_verify *verify,
         for (; at < keys->elements && verify->count < VERIFY_BATCH_KEYS; at++) {
             const redisReply *key = keys->element[at];
             uint64_t hash = key_set_hash(target, key->str, key->len);
-            if (!key_set_is_part(&verify->set, hash)) {
+            if (!key_set_is_part(&verify->set, hash) ||
+                file_is_own_key(verify->config, key->str, key->len)) {
                 continue;
             }
             verify->result.keys_destination++;
@@ -354,7 +355,7 @@ static bool scan_server(struct file_verify *verify, struct verify_link *link, st
     while (ok && keyspace_next(&cursor, &target, &keys)) {
         uint32_t db;
         if (keys > 0 && source_of(verify->config, (uint32_t)target, &db)) {
-            ok = verify_side_select(&verify->destination, (uint32_t)target, err) &&
+            ok = verify_side_select(&verify->base.destination, (uint32_t)target, err) &&
                  scan_database(verify, link, (uint32_t)target, db, err);
         }
     }
@@ -364,8 +365,8 @@ static bool scan_server(struct file_verify *verify, struct verify_link *link, st
 
 static bool scan_destination(struct file_verify *verify, struct syn_err *err)
 {
-    for (uint32_t i = 0; i < verify->destination.topology.shard_count; i++) {
-        if (!scan_server(verify, &verify->destination.links[i], err)) {
+    for (uint32_t i = 0; i < verify->base.destination.topology.shard_count; i++) {
+        if (!scan_server(verify, &verify->base.destination.links[i], err)) {
             return false;
         }
     }
@@ -446,24 +447,25 @@ static bool was_same(const struct file_verify *verify,
                      const struct file_outcome *before,
                      const struct file_outcome *after)
 {
-    int64_t a = before->seen_at;
-    int64_t b = after->seen_at;
+    int64_t a = before->verdict.destination_at;
+    int64_t b = after->verdict.destination_at;
     int64_t tolerance = (int64_t)verify->config->ttl_tolerance_ms;
     bool is_same_expiry = a < 0 || b < 0 ? a == b : a - b <= tolerance && b - a <= tolerance;
     return is_same_expiry && before->seen.low == after->seen.low &&
-           before->seen.high == after->seen.high && before->is_on_both == after->is_on_both;
+           before->seen.high == after->seen.high &&
+           before->verdict.is_on_both == after->verdict.is_on_both;
 }
 
 static void doubt_settle(struct file_verify *verify, struct file_doubt *doubt, uint32_t i)
 {
     const struct file_outcome *outcome = &verify->outcomes[i];
-    if (outcome->kind == FILE_DIFFERENT) {
+    if (outcome->verdict.kind == VERDICT_DIFFERENT) {
         doubt->is_resting = was_same(verify, &doubt->outcome, outcome);
         doubt->outcome = *outcome;
         return;
     }
     doubt->is_settled = true;
-    verify->result.rechecked += outcome->kind != FILE_EXPIRED;
+    verify->result.rechecked += outcome->verdict.kind != VERDICT_EXPIRED;
     count_same(verify, outcome);
 }
 
@@ -472,16 +474,12 @@ static bool is_open(const struct file_doubt *doubt)
     return !doubt->is_settled && !doubt->is_resting;
 }
 
-/* A field may have expired since the file's value was read: then it is read again. */
+/* A field may have expired since the file's value was read, and doubts do not hold contents. */
 static bool doubt_take(struct file_verify *verify, struct file_doubt *doubt, struct syn_err *err)
 {
     struct verify_key name = {.bytes = (const char *)doubt->name, .size = doubt->name_size};
-    if (doubt->key.sum.next_expiry_ms != INT64_MAX) {
-        struct value_view view = file_view(verify, &doubt->key);
-        if (!file_value_again(
-                verify->config, &verify->file_summer, &view, &doubt->key, &name, err)) {
-            return false;
-        }
+    if (!file_value_again(verify, &doubt->key, &name, &verify->contents[verify->count], err)) {
+        return false;
     }
     verify->names[verify->count] = name;
     verify->keys[verify->count] = doubt->key;
@@ -511,7 +509,7 @@ static bool look_again(struct file_verify *verify, uint32_t *left, struct syn_er
                 return false;
             }
         }
-        if (verify->count > 0 && (!verify_side_select(&verify->destination, verify->db, err) ||
+        if (verify->count > 0 && (!verify_side_select(&verify->base.destination, verify->db, err) ||
                                   !file_compare(verify, err))) {
             return false;
         }
@@ -538,8 +536,8 @@ static bool second_looks(struct file_verify *verify, struct syn_err *err)
         const struct file_doubt *doubt = &verify->doubts[i];
         if (!doubt->is_settled) {
             struct verify_key name = {.bytes = (const char *)doubt->name, .size = doubt->name_size};
-            report(
-                verify, doubt->key.db, &name, doubt->outcome.difference, doubt->outcome.detail, "");
+            const struct verdict *verdict = &doubt->outcome.verdict;
+            report(verify, doubt->key.db, &name, verdict->difference, verdict->detail, "");
         }
     }
     return true;
@@ -555,24 +553,25 @@ static bool buffers_make(struct file_verify *verify, struct syn_err *err)
     verify->keys = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->keys));
     verify->names = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->names));
     verify->outcomes = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->outcomes));
+    verify->contents = mem_alloc(MEM_ENGINE, VERIFY_BATCH_KEYS * sizeof(*verify->contents));
     if (verify->bytes == NULL || verify->keys == NULL || verify->names == NULL ||
-        verify->outcomes == NULL) {
+        verify->outcomes == NULL || verify->contents == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a batch of a verification");
     }
-    verify->decoder = rdb_decoder_new((size_t)(memory / FILE_ITEM_SHARE), err);
-    return verify->decoder != NULL && value_summer_init(&verify->file_summer, err) &&
-           value_summer_init(&verify->summer, err) &&
-           key_set_init(&verify->set, memory / FILE_SET_SHARE, err);
+    verify->digest = rdb_digest_new(0, err);
+    verify->reader = verify->digest != NULL
+                         ? rdb_content_reader_new((size_t)(memory / FILE_ITEM_SHARE), err)
+                         : NULL;
+    return verify->reader != NULL && key_set_init(&verify->set, memory / FILE_SET_SHARE, err);
 }
 
 static void verify_deinit(struct file_verify *verify)
 {
-    verify_side_close(&verify->destination);
+    verify_side_close(&verify->base.destination);
     file_scan_close(&verify->scan);
     key_set_deinit(&verify->set);
-    value_summer_deinit(&verify->file_summer);
-    value_summer_deinit(&verify->summer);
-    rdb_decoder_free(verify->decoder);
+    rdb_digest_free(verify->digest);
+    rdb_content_reader_free(verify->reader);
     for (uint32_t i = 0; i < verify->doubt_count; i++) {
         mem_free(MEM_ENGINE, verify->doubts[i].name);
     }
@@ -581,6 +580,7 @@ static void verify_deinit(struct file_verify *verify)
     mem_free(MEM_ENGINE, verify->keys);
     mem_free(MEM_ENGINE, verify->names);
     mem_free(MEM_ENGINE, verify->outcomes);
+    mem_free(MEM_ENGINE, verify->contents);
 }
 
 /* Standard input passes once, and cannot be read at a place. */
@@ -595,6 +595,20 @@ static bool input_check(const struct config *config, struct syn_err *err)
         }
     }
     return files_check(&config->files, err);
+}
+
+static bool destination_open(struct file_verify *verify, struct syn_err *err)
+{
+    struct verify *base = &verify->base;
+    base->config = verify->config;
+    base->has_delivery_times = true;
+    if (!verify_side_open(&base->destination, SIDE_DESTINATION, verify->config, err)) {
+        return false;
+    }
+    base->source.has_field_ttl = true;
+    base->source.has_expiretime = true;
+    base->source.has_dump = true;
+    return true;
 }
 
 bool verify_file_run(const struct config *config,
@@ -616,8 +630,8 @@ bool verify_file_run(const struct config *config,
     verify->started_ms = clock_monotonic_ms();
     verify->progress_ms = verify->started_ms;
     bool ok = input_check(config, err) && buffers_make(verify, err) &&
-              verify_side_open(&verify->destination, SIDE_DESTINATION, config, err) &&
-              passes(verify, err) && second_looks(verify, err) && progress(verify, true, err);
+              destination_open(verify, err) && passes(verify, err) && second_looks(verify, err) &&
+              progress(verify, true, err);
     *result = verify->result;
     verify_deinit(verify);
     mem_free(MEM_ENGINE, verify);

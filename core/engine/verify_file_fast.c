@@ -5,34 +5,19 @@
 
 #include "core/engine/verify_file.h"
 
-static const char *length_command(enum value_type type)
-{
-    static const char *const commands[VALUE_TYPE_COUNT] = {
-        [VALUE_STRING] = "STRLEN",
-        [VALUE_LIST] = "LLEN",
-        [VALUE_SET] = "SCARD",
-        [VALUE_HASH] = "HLEN",
-        [VALUE_ZSET] = "ZCARD",
-        [VALUE_STREAM] = "XLEN",
-    };
-    return commands[type];
-}
-
 /* Decides what types and expiries decide, and asks for the length of the others. */
 static bool types_compare(struct file_verify *verify, int64_t sent_ms, struct syn_err *err)
 {
     for (uint32_t i = 0; i < verify->count; i++) {
         struct file_outcome *outcome = &verify->outcomes[i];
-        const struct file_key *key = &verify->keys[i];
-        struct file_found found;
-        if (!file_type_fetch(verify, i, sent_ms, &found, err)) {
+        struct verdict *verdict = &outcome->verdict;
+        if (!file_type_fetch(verify, i, sent_ms, verdict, err)) {
             return false;
         }
-        int64_t now = clock_unix_ms();
-        if (!outcome_by_type(verify, key, &found, outcome, now)) {
-            outcome->length_command = length_command(found.type);
+        if (!file_by_type(verify, i)) {
+            outcome->length_command = value_length_command(verdict->source_type);
             if (outcome->length_command == NULL) {
-                outcome_equal(verify, key, outcome, FILE_EQUAL_CONTENT, now);
+                verdict_equal(&verify->base, verdict, VERDICT_FAST);
             }
         }
     }
@@ -42,7 +27,8 @@ static bool types_compare(struct file_verify *verify, int64_t sent_ms, struct sy
 static bool length_compare(struct file_verify *verify, uint32_t i, struct syn_err *err)
 {
     struct file_outcome *outcome = &verify->outcomes[i];
-    const struct file_key *key = &verify->keys[i];
+    struct verdict *verdict = &outcome->verdict;
+    uint64_t count = verify->contents[i].count;
     redisReply *reply = control_fetch(&file_link(verify, i)->control, err);
     if (reply == NULL) {
         return false;
@@ -51,16 +37,16 @@ static bool length_compare(struct file_verify *verify, uint32_t i, struct syn_er
     int64_t length = reply->type == REDIS_REPLY_INTEGER ? reply->integer : -1;
     freeReplyObject(reply);
     outcome->seen.low = (uint64_t)length;
-    if (length >= 0 && (uint64_t)length == key->sum.count) {
-        outcome_equal(verify, key, outcome, FILE_EQUAL_CONTENT, clock_unix_ms());
+    if (length >= 0 && (uint64_t)length == count) {
+        verdict_equal(&verify->base, verdict, VERDICT_FAST);
         return true;
     }
-    outcome_differs(outcome, SYN_DIFFERENCE_LENGTH);
-    snprintf(outcome->detail,
-             sizeof(outcome->detail),
-             "%s: length %llu in the file, %lld at the destination",
-             value_type_name(value_type_of_kind(key->sum.kind)),
-             (unsigned long long)key->sum.count,
+    verdict_different(verdict, SYN_DIFFERENCE_LENGTH);
+    snprintf(verdict->detail,
+             sizeof(verdict->detail),
+             "%s: length %llu at the source, %lld at the destination",
+             value_type_name(verdict->source_type),
+             (unsigned long long)count,
              (long long)length);
     return true;
 }
@@ -73,7 +59,8 @@ bool file_compare_fast(struct file_verify *verify, struct syn_err *err)
             return false;
         }
     }
-    if (!verify_side_flush(&verify->destination, err) || !types_compare(verify, sent_ms, err)) {
+    if (!verify_side_flush(&verify->base.destination, err) ||
+        !types_compare(verify, sent_ms, err)) {
         return false;
     }
     for (uint32_t i = 0; i < verify->count; i++) {
@@ -82,7 +69,7 @@ bool file_compare_fast(struct file_verify *verify, struct syn_err *err)
             return false;
         }
     }
-    if (!verify_side_flush(&verify->destination, err)) {
+    if (!verify_side_flush(&verify->base.destination, err)) {
         return false;
     }
     for (uint32_t i = 0; i < verify->count; i++) {

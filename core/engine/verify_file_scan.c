@@ -12,6 +12,9 @@
 #define XXH_STATIC_LINKING_ONLY /* the state's size: it lies on the stack */
 #include <xxhash.h>
 
+#include "apply/heartbeat.h"
+#include "apply/position.h"
+
 #define NAME_CAPACITY_MIN 256
 /* For values that are read again: they are few. */
 #define AGAIN_BYTES ((size_t)64 << 10)
@@ -65,11 +68,11 @@ static int64_t feed_fd(void *arg, void *to, size_t size, struct syn_err *err)
 bool file_scan_open(struct file_scan *scan,
                     const struct config *config,
                     uint32_t file,
-                    struct value_summer *summer,
+                    struct rdb_digest *digest,
                     struct syn_err *err)
 {
     size_t bound = item_bytes_max(config);
-    *scan = (struct file_scan){.config = config, .file = file, .summer = summer};
+    *scan = (struct file_scan){.config = config, .file = file, .digest = digest};
     scan->is_selected = config_db(config, 0) != CONFIG_DB_NONE;
     scan->fd = file_open(config, file, err);
     if (scan->fd < 0) {
@@ -146,6 +149,13 @@ static bool checksum_check(struct file_scan *scan, uint64_t wanted, struct syn_e
         (unsigned long long)crc);
 }
 
+bool file_is_own_key(const struct config *config, const void *name, size_t size)
+{
+    const struct heartbeat_names names = {config->heartbeat_prefix,
+                                          strlen(config->heartbeat_prefix)};
+    return heartbeat_is_key(&names, name, size) || position_is_key(name, size);
+}
+
 /* Cuts items until a key of a selected database, whose bytes, but for its value, are used then. */
 static bool next_key(struct file_scan *scan, bool *is_end, struct syn_err *err)
 {
@@ -175,10 +185,16 @@ static bool next_key(struct file_scan *scan, bool *is_end, struct syn_err *err)
         } else if (item.kind == RDB_ITEM_CHECKSUM) {
             *is_end = true;
             return checksum_check(scan, item.checksum, err);
-        } else if (item.kind == RDB_ITEM_KEY && scan->is_selected) {
-            return key_begin(scan, &item, err);
-        } else if (item.kind == RDB_ITEM_KEY && !reader_pass_value(window, err)) {
-            return false;
+        } else if (item.kind == RDB_ITEM_KEY) {
+            window->value_type = item.type;
+            window->value_begin = window->used;
+            if (scan->is_selected &&
+                !file_is_own_key(scan->config, item.name.bytes, item.name.size)) {
+                return key_begin(scan, &item, err);
+            }
+            if (!reader_pass_value(window, err)) {
+                return false;
+            }
         }
     }
 }
@@ -222,13 +238,14 @@ static bool value_decode(struct file_scan *scan, XXH3_state_t *raw, struct syn_e
             return true;
         }
         ASSERT(status == RDB_DECODE_MORE); /* our visitor neither pauses nor stops */
-        if (!reader_more(window, window->left + 1, "a value", err)) {
+        if (!reader_more(window, window->left + 1, NULL, err)) {
             return false;
         }
     }
 }
 
-static bool value_read(struct file_scan *scan, const struct value_view *view, struct syn_err *err)
+static bool
+scan_value_read(struct file_scan *scan, struct rdb_content *content, struct syn_err *err)
 {
     struct file_key *key = &scan->key;
     struct rdb_value_place place = place_of(key, scan->name, scan->name_size);
@@ -236,22 +253,22 @@ static bool value_read(struct file_scan *scan, const struct value_view *view, st
     XXH3_INITSTATE(&raw);
     XXH3_64bits_reset(&raw);
     XXH3_64bits_update(&raw, &key->type, 1);
-    value_summer_begin(scan->summer, view);
-    if (!rdb_decoder_begin(
-            scan->window.decoder, &place, value_summer_visitor(), scan->summer, err) ||
+    rdb_digest_forget(scan->digest, key->forget_ms);
+    rdb_digest_begin(scan->digest);
+    if (!rdb_decoder_begin(scan->window.decoder, &place, rdb_digest_visitor(), scan->digest, err) ||
         !value_decode(scan, &raw, err)) {
         return false;
     }
-    key->sum = value_summer_end(scan->summer);
+    rdb_digest_content(scan->digest, content);
     key->size = scan->window.used - key->offset;
     key->raw_hash = XXH3_64bits_digest(&raw);
     rdb_value_taken(scan->window.parser, key->size);
     return true;
 }
 
-bool file_scan_value(struct file_scan *scan, const struct value_view *view, struct syn_err *err)
+bool file_scan_value(struct file_scan *scan, struct rdb_content *content, struct syn_err *err)
 {
-    return value_read(scan, view, err) || add_context(scan->config, scan->file, err);
+    return scan_value_read(scan, content, err) || add_context(scan->config, scan->file, err);
 }
 
 /* ---- again ---- */
@@ -291,12 +308,12 @@ static bool again_decode(int fd,
     }
 }
 
-bool file_value_again(const struct config *config,
-                      struct value_summer *summer,
-                      const struct value_view *view,
-                      struct file_key *key,
-                      const struct verify_key *name,
-                      struct syn_err *err)
+bool file_value_show(const struct config *config,
+                     const struct file_key *key,
+                     const struct verify_key *name,
+                     const struct rdb_visitor *visitor,
+                     void *arg,
+                     struct syn_err *err)
 {
     struct rdb_value_place place = place_of(key, name->bytes, name->size);
     struct rdb_decoder *decoder = rdb_decoder_new(item_bytes_max(config), err);
@@ -311,13 +328,9 @@ bool file_value_again(const struct config *config,
     if (fd < 0) {
         goto out;
     }
-    value_summer_begin(summer, view);
-    ok = (rdb_decoder_begin(decoder, &place, value_summer_visitor(), summer, err) &&
+    ok = (rdb_decoder_begin(decoder, &place, visitor, arg, err) &&
           again_decode(fd, decoder, buffer, key, err)) ||
          add_context(config, key->file, err);
-    if (ok) {
-        key->sum = value_summer_end(summer);
-    }
 out:
     if (fd >= 0) {
         close(fd);
@@ -325,4 +338,20 @@ out:
     mem_free(MEM_ENGINE, buffer);
     rdb_decoder_free(decoder);
     return ok;
+}
+
+bool file_value_again(struct file_verify *verify,
+                      struct file_key *key,
+                      const struct verify_key *name,
+                      struct rdb_content *content,
+                      struct syn_err *err)
+{
+    key->forget_ms = file_forget_ms(verify);
+    rdb_digest_forget(verify->digest, key->forget_ms);
+    rdb_digest_begin(verify->digest);
+    if (!file_value_show(verify->config, key, name, rdb_digest_visitor(), verify->digest, err)) {
+        return false;
+    }
+    rdb_digest_content(verify->digest, content);
+    return true;
 }

@@ -2,33 +2,48 @@
  * Verification, in parts:
  *
  * verify_side.c     one side: its connections, the owner of a key, databases
- * verify_content.c  a value by its elements, whatever its encoding
- * verify_compare.c  a batch of keys: payload first, elements where payloads differ;
- *                   or, in the fast mode, by type, length and expiry
+ * verify_compare.c  a batch of keys: sizes, then payloads; by commands what cannot be dumped
+ * verify_payload.c  one key's payloads: equal bytes, or equal content
+ * verify_times.c    expiry times of fields, with the tolerance
+ * verify_read.c     a value by commands, as a decoder would show it; verify_read_stream.c: a stream
+ * verify_elements.c a batch of keys by commands
+ * verify_fast.c     the fast mode: type, length and expiry
+ * verify_verdict.c  what was found, in words
  * verify_suspects.c keys that looked different, to be read again
  * verify.c          the two scans, the rounds and the report
  *
- * Threads: the caller's, blocking. Memory: one batch of replies from each side (bounded by
- * VERIFY_BATCH_BYTES as far as the servers tell sizes), and the suspects (SUSPECTS_MAX).
+ * Threads: the caller's, blocking. Memory: payloads up to VERIFY_KEPT_BYTES are held, one of each
+ * side at a time; larger ones pass through a decoder, which holds their largest element
+ * (VERIFY_ELEMENT_BYTES_MAX). Beside these one reply to SCAN, pieces of values that are read by
+ * commands (about VERIFY_PIECE_BYTES, or one element), and the suspects (SUSPECTS_MAX). What
+ * is asked for and not yet read waits in the servers: two runs of VERIFY_RUN_BYTES each.
  */
 #ifndef ENGINE_VERIFY_PRIVATE_H
 #define ENGINE_VERIFY_PRIVATE_H
 
 #include "apply/topology.h"
 #include "core/engine/config.h"
+#include "rdb/content.h"
 
 #define VERIFY_SCAN_COUNT "1000" /* a hint: SCAN returns about so many */
-#define VERIFY_BATCH_KEYS 1000u  /* keys of one round trip */
-#define VERIFY_BATCH_BYTES (32u << 20)
-/* Payloads in flight from one side at a time are the above; larger values than this are never
- * dumped, but read in pieces. */
+#define VERIFY_BATCH_KEYS 1000u
+/* Keys whose payloads are asked for at once. Two runs are on their way, so that the servers work on
+ * one while the other is looked at. */
+#define VERIFY_RUN_KEYS 250u
+#define VERIFY_RUN_BYTES (16u << 20)
+/* Larger values are not dumped but read in pieces, so that no server is held up, or needs as much
+ * memory again. As far as the servers tell sizes: what comes nevertheless is not held here. */
 #define VERIFY_DUMP_BYTES_MAX (64ull << 20)
+#define VERIFY_KEPT_BYTES (256u << 10)
+#define VERIFY_ELEMENT_BYTES_MAX (64u << 20)
+#define VERIFY_PIECE_BYTES (4u << 20)
 
 /* ---- sides ---- */
 
 struct verify_link {
     struct control control;
-    uint32_t db; /* selected */
+    uint32_t db;        /* selected */
+    bool is_valkey_rdb; /* what its DUMP means by type 22: Valkey 9 */
 };
 
 struct verify_side {
@@ -37,6 +52,7 @@ struct verify_side {
     bool has_expiretime;       /* PEXPIRETIME: 7.0 */
     bool has_field_ttl;        /* HPEXPIRETIME: Redis 7.4, Valkey 9.0 */
     bool has_memory_usage;     /* MEMORY USAGE: 4.0, and the account may */
+    bool has_dump;             /* DUMP: the account may, and no proxy is in between */
     uint64_t used_bytes_max;   /* used_memory of its largest server */
 };
 
@@ -64,7 +80,7 @@ MUST_CHECK bool verify_fetch_integer(struct verify_link *link,
                                      int64_t *value,
                                      struct syn_err *err);
 
-/* ---- content ---- */
+/* ---- values ---- */
 
 enum value_type {
     VALUE_NONE,
@@ -78,47 +94,47 @@ enum value_type {
     VALUE_TYPE_COUNT,
 };
 const char *value_type_name(enum value_type type);
+enum value_type value_type_of_kind(enum rdb_kind kind);
 enum value_type value_type_of_rdb(uint8_t rdb_type);
 enum value_type value_type_of_name(const char *name);
+/* "STRLEN", "LLEN" …; NULL for nothing and modules. */
+const char *value_length_command(enum value_type type);
 
-/* A digest of a value's elements: a sum of 128-bit hashes, so that sets, hashes and sorted sets
- * need no order; elements of lists and pieces of strings are hashed with their place. */
-struct content {
-    uint64_t low;
-    uint64_t high;
-    uint64_t count;   /* elements; bytes of a string */
-    bool is_unstable; /* changed while it was read: nothing can be said */
+/* A value read by commands. The visitor is shown what a decoder would show of it; `begin` and the
+ * callbacks of the value's type are used, the latter must not be NULL. Answers of a visitor other
+ * than RDB_GO mean nothing here. */
+struct value_reading {
+    struct verify_link *link;
+    const char *key;
+    size_t key_size;
+    enum value_type type; /* not VALUE_NONE, not VALUE_OTHER */
+    bool with_field_ttl;  /* asked for with HPEXPIRETIME, which the server has */
+    bool has_hidden;    /* fields that have expired count until they are removed, and are hidden */
+    bool with_counters; /* the server has a stream's counters: 7.0   */
+    uint64_t value_bytes; /* as MEMORY USAGE told, 0 unknown: chooses the size of pieces */
+    uint64_t piece_bytes; /* of a piece, about; 0: VERIFY_PIECE_BYTES */
+    const struct rdb_visitor *visitor;
+    void *arg;
+    struct syn_err *err;
+    bool is_unstable; /* out: changed while it was read, or gone: nothing can be said */
 };
-bool content_equal(const struct content *a, const struct content *b);
-void content_add(struct content *content, const void *bytes, size_t size, uint64_t seed);
+static inline uint64_t value_piece_bytes(const struct value_reading *reading)
+{
+    return reading->piece_bytes > 0 ? reading->piece_bytes : VERIFY_PIECE_BYTES;
+}
+/* False only for a lost connection. */
+MUST_CHECK bool value_read(struct value_reading *reading);
+MUST_CHECK bool value_read_stream(struct value_reading *reading);
+/* One command on the key; NULL: the connection is lost. An error reply makes the reading unstable
+ * and is returned. */
+redisReply *value_ask(struct value_reading *reading, const char *name, const char *const *extras);
 
-/* The whole value in one command's reply: its name and more words; false for streams, modules. */
-bool content_whole_command(enum value_type type, const char **name, const char *const **extras);
-/* Digest of that command's reply; an error or another type of reply makes it unstable. */
-void content_of_reply(enum value_type type, const redisReply *reply, struct content *content);
-/* Reads the value in pieces. `with_field_ttl` and `with_stream_counters` when both sides have
- * them. An error reply makes it unstable; false only for a lost connection. */
-struct content_options {
-    bool with_field_ttl;
-    bool with_stream_counters; /* entries-added, max-deleted-entry-id, entries-read: 7.0 */
-    uint64_t value_bytes;      /* as MEMORY USAGE told, 0 unknown: chooses the size of pieces */
-};
-MUST_CHECK bool content_read(struct verify_link *link,
-                             enum value_type type,
-                             const char *key,
-                             size_t key_size,
-                             const struct content_options *options,
-                             struct content *content,
-                             struct syn_err *err);
-/* verify_stream.c: content_read for streams. */
-MUST_CHECK bool content_read_stream(struct verify_link *link,
-                                    const char *key,
-                                    size_t key_size,
-                                    const struct content_options *options,
-                                    struct content *content,
-                                    struct syn_err *err);
+/* The command that reads a whole value at once; false for streams, modules. */
+bool value_whole_command(enum value_type type, const char **name, const char *const **extras);
+/* Shows that command's reply. */
+void value_show_whole(struct value_reading *reading, const redisReply *reply);
 
-/* ---- comparing ---- */
+/* ---- verdicts ---- */
 
 struct verify_key {
     const char *bytes;
@@ -134,6 +150,13 @@ enum verdict_kind {
     VERDICT_DIFFERENT,
 };
 
+/* What is still to be done for a verdict. */
+enum verdict_work {
+    WORK_NONE,
+    WORK_ELEMENTS, /* the value is to be read by commands                        */
+    WORK_TIMES,    /* all is equal but the expiry times of fields, which may be near enough */
+};
+
 struct verdict {
     enum verdict_kind kind;
     enum syn_difference_kind difference;
@@ -146,9 +169,11 @@ struct verdict {
     int64_t source_at;
     int64_t destination_at;
     /* While in work. */
+    enum verdict_work work;
     enum value_type source_type;
     enum value_type destination_type;
     uint64_t value_bytes;
+    uint64_t expiring; /* WORK_TIMES: fields that expire at the source */
     bool has_ttl_difference;
     char detail[160];
 };
@@ -166,13 +191,39 @@ struct verify {
     uint64_t progress_ms;  /* when progress was told last */
     bool is_last;          /* the rounds are over: last looks at what keeps changing */
     bool is_bound_reached; /* too many suspects: the rest is reported without another look */
+    /* When pending entries were delivered is compared, too: a file's value was copied at once. */
+    bool has_delivery_times;
     /* Of one batch, each VERIFY_BATCH_KEYS long. */
     struct verify_key *keys;
     struct verdict *verdicts;
-    uint32_t *pieces;
-    uint32_t *wholes;
+    uint32_t *indices;
     uint32_t *chosen;
+    struct payloads *payloads;
 };
+
+/* One side has the key and the other has not: expired, missing or extra. `now` is after the
+ * readings. */
+void verdict_one_sided(const struct verify *verify, struct verdict *verdict, int64_t now);
+/* Sets has_ttl_difference and, then, a detail. */
+void verdict_compare_ttl(const struct verify *verify, struct verdict *verdict);
+/* What equal values come to, their expiry considered. */
+void verdict_equal(const struct verify *verify, struct verdict *verdict, enum verdict_kind kind);
+/* Whether presence and types alone decide the verdict. */
+bool verdict_by_type(const struct verify *verify, struct verdict *verdict, int64_t now);
+/* A difference of this kind; the detail is the caller's to fill. */
+void verdict_different(struct verdict *verdict, enum syn_difference_kind difference);
+/* Both have values of one type and these are their contents. WORK_TIMES may remain. */
+void verdict_by_content(const struct verify *verify,
+                        struct verdict *verdict,
+                        const struct rdb_content *source,
+                        const struct rdb_content *destination);
+/* What is compared of contents: enum rdb_detail. */
+unsigned verify_detail(const struct verify *verify);
+/* The expiry command's reply as absolute unix ms. */
+int64_t verify_expiry(const struct verify *verify, int64_t reply, int64_t sent_ms);
+const char *verify_expiry_command(const struct verify *verify);
+
+/* ---- comparing ---- */
 
 /* Compares `count` (at most VERIFY_BATCH_KEYS) keys by the configured mode; both sides have
  * selected their databases and nothing is in flight. */
@@ -181,14 +232,80 @@ MUST_CHECK bool verify_compare(struct verify *verify,
                                uint32_t count,
                                struct verdict *verdicts,
                                struct syn_err *err);
-/* One side has the key and the other has not: expired, missing or extra. `now` is after the
- * readings. */
-void verdict_one_sided(const struct verify *verify, struct verdict *verdict, int64_t now);
-/* Sets has_ttl_difference and, then, a detail. */
-void verdict_compare_ttl(const struct verify *verify, struct verdict *verdict);
-/* The expiry command's reply as absolute unix ms. */
-int64_t verify_expiry(const struct verify *verify, int64_t reply, int64_t sent_ms);
-const char *verify_expiry_command(const struct verify *verify);
+
+/* A batch in work: what the parts of a comparison pass to each other. */
+struct work {
+    struct verify *verify;
+    const struct verify_key *keys;
+    struct verdict *verdicts;
+    uint32_t *indices; /* of keys that a part has chosen */
+    uint32_t index_count;
+    struct syn_err *err;
+};
+
+struct verify_link *work_source(const struct work *work, uint32_t index);
+struct verify_link *work_destination(const struct work *work, uint32_t index);
+MUST_CHECK bool work_flush(struct work *work);
+/* Appends "name key extra…" to the link. */
+MUST_CHECK bool work_ask(struct work *work,
+                         uint32_t index,
+                         struct verify_link *link,
+                         const char *name,
+                         const char *const *extras);
+/* The same to both owners of the key. */
+MUST_CHECK bool
+work_ask_both(struct work *work, uint32_t index, const char *name, const char *const *extras);
+/* Types and expiry of the chosen keys on both sides, in one round trip. */
+MUST_CHECK bool work_types(struct work *work);
+/* An integer, whatever else is an error of the command: -1. False: the connection is lost. */
+MUST_CHECK bool work_length(struct work *work, struct verify_link *link, int64_t *length);
+
+/* verify_fast.c: all `count` keys. */
+MUST_CHECK bool work_fast(struct work *work, uint32_t count);
+/* verify_elements.c: the chosen keys, by commands. */
+MUST_CHECK bool work_elements(struct work *work);
+
+/* ---- payloads ---- */
+
+struct payloads; /* buffers, decoders: one pair of payloads at a time */
+
+struct payloads *payloads_new(struct syn_err *err);
+void payloads_free(struct payloads *payloads);
+/* Appends the requests for one key's payloads and expiry to both links. */
+MUST_CHECK bool payloads_ask(struct work *work, uint32_t index);
+/* Takes the answers and compares. WORK_ELEMENTS, WORK_TIMES may remain. */
+MUST_CHECK bool payloads_take(struct work *work, uint32_t index, int64_t sent_ms);
+/* WORK_TIMES of such a key: reads both once more. Nothing is in flight. */
+MUST_CHECK bool payloads_times(struct work *work, uint32_t index);
+/* Whether an answer to DUMP means that the side refuses it to this account, or does not have it:
+ * its has_dump is false then. */
+bool verify_dump_refused(struct verify_side *side, const redisReply *reply);
+/* For a value that comes by commands instead: begins its digest, the arg for rdb_digest_visitor.
+ * Fields that expire until `forget_ms` do not count. */
+struct rdb_digest *payloads_digest(struct payloads *payloads, int64_t forget_ms);
+
+/* ---- expiry times of fields ---- */
+
+/* Shows a hash to the visitor, each time when called. *is_whole: false when it could not be read
+ * this time. False: the connection is lost, or memory is out. */
+struct times_feed {
+    bool (*show)(void *arg,
+                 const struct rdb_visitor *visitor,
+                 void *visitor_arg,
+                 bool *is_whole,
+                 struct syn_err *err);
+    void *arg;
+};
+/* Whether the fields that expire are the same on both sides, each at the same time within the
+ * tolerance. `count` is how many the source has; what expires until `forget_ms` does not count.
+ * Memory is at most 16 MiB: half a million fields; more of them are shown several times. */
+MUST_CHECK bool times_compare(const struct times_feed *source,
+                              const struct times_feed *destination,
+                              uint64_t count,
+                              int64_t forget_ms,
+                              int64_t tolerance_ms,
+                              bool *is_equal,
+                              struct syn_err *err);
 
 /* ---- suspects ---- */
 

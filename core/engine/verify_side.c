@@ -15,6 +15,7 @@ static bool link_open(struct verify_side *side,
 {
     const struct server *server = &side->topology.shards[index].server;
     struct verify_link *link = &side->links[index];
+    link->is_valkey_rdb = server->is_valkey && server->version >= 90000;
     if (!control_open(&link->control,
                       &server->endpoint,
                       side->topology.side,
@@ -70,6 +71,7 @@ bool verify_side_open(struct verify_side *side,
     side->has_field_ttl =
         topology->is_valkey ? topology->version_min >= 90000 : topology->version_min >= 70400;
     side->has_memory_usage = topology->version_min >= 40000;
+    side->has_dump = true;
     for (uint32_t i = 0; i < topology->shard_count; i++) {
         if (!topology->is_valkey && topology->shards[i].server.is_valkey) {
             side->has_field_ttl = false; /* a mixture: version_min does not tell */

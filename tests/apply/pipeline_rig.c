@@ -82,7 +82,7 @@ static void rdb_length(struct bytes *rdb, size_t size)
     }
 }
 
-static void rdb_text(struct bytes *rdb, const void *text, size_t size)
+void rdb_text(struct bytes *rdb, const void *text, size_t size)
 {
     rdb_length(rdb, size);
     bytes_add(rdb, text, size);
@@ -279,6 +279,25 @@ static void peer_select(struct peer *peer, const uint8_t *bytes, const struct re
     peer->db = (uint32_t)db;
 }
 
+/* XCLAIM key group consumer 0 ids TIME …: an array of the ids. */
+static void peer_claim(struct peer *peer, const uint8_t *bytes, const struct resp_command *command)
+{
+    uint64_t count = 0;
+    while (5 + count < command->argc && !arg_is(bytes, command, 5 + (uint32_t)count, "TIME")) {
+        count++;
+    }
+    char head[32];
+    count -= peer->script.unclaimed < count ? peer->script.unclaimed : count;
+    int size = snprintf(head, sizeof(head), "*%llu\r\n", (unsigned long long)count);
+    struct bytes answer = {0};
+    bytes_add(&answer, head, (size_t)size);
+    for (uint64_t i = 0; i < count; i++) {
+        bytes_add(&answer, "$3\r\n1-1\r\n", 9);
+    }
+    peer_answer(peer, (const char *)answer.bytes, answer.size);
+    bytes_free(&answer);
+}
+
 static void
 peer_command(struct peer *peer, const uint8_t *bytes, const struct resp_command *command)
 {
@@ -316,6 +335,8 @@ peer_command(struct peer *peer, const uint8_t *bytes, const struct resp_command 
     if (peer->is_multi) {
         peer->queued++;
         peer_answer(peer, "+QUEUED\r\n", 9);
+    } else if (arg_is(bytes, command, 0, "XCLAIM")) {
+        peer_claim(peer, bytes, command);
     } else {
         static const char *const answers[] = {"+OK\r\n", ":1\r\n", "$3\r\na\r\n\r\n", "$-1\r\n"};
         const char *answer = answers[peer->command_count % 4];
@@ -546,19 +567,24 @@ static void rig_task(struct rig *rig)
     task->has_db_rules = options->db_map != NULL;
     task->db_map = options->db_map;
     task->db_map_count = options->db_map_count;
-    task->has_set_pxat = !options->has_no_pxat;
-    task->has_functions = !options->has_no_functions;
+    intake_of_version(&task->intake, &(struct server){.version = 70015});
+    task->intake.rewrite.has_set_expiry = !options->has_no_pxat;
+    task->intake.has_functions = !options->has_no_functions;
+    task->publishes = options->publishes;
+    task->spublishes = options->publishes && !options->has_no_spublish;
     task->stream_count = options->streams;
     size_t least = options->chunk_bytes + options->headroom_bytes;
     task->hold_bytes_free = options->hold_bytes_free > least ? options->hold_bytes_free : least;
-    rewrite_target_fill(&task->rewrite, 70015, false);
     task->rewrite_item_bytes_max = 65536;
     task->transaction_bytes_max = RIG_TRANSACTION_BYTES_MAX;
     task->hold_bytes_max = options->hold_bytes_max != 0 ? options->hold_bytes_max : 64u << 20;
     task->control = &rig->control;
+    if (options->rates != NULL) {
+        ASSERT(throttle_init(&task->throttle, options->shards, options->rates, &rig->err));
+    }
     for (int is_valkey = 0; is_valkey < 2; is_valkey++) {
         for (uint32_t type = 0; type < RDB_TYPE_COUNT; type++) {
-            task->restore_version[is_valkey][type] =
+            task->intake.restore_version[is_valkey][type] =
                 rdb_type_version_min((uint8_t)type, is_valkey != 0);
         }
     }
@@ -608,6 +634,9 @@ static void rig_decoder(struct rig *rig, uint32_t d)
                        &rig->decoders[d].waker,
                        &rig->task.abort,
                        &rig->err));
+    if (options->rates != NULL) {
+        ASSERT(throttle_meter_init(&rig->decoders[d].router.meter, &rig->task.throttle, &rig->err));
+    }
 }
 
 static void rig_source(struct rig *rig, uint32_t i)
@@ -697,6 +726,7 @@ void rig_free(struct rig *rig)
         lane_deinit(&rig->lanes[i]);
         peer_stop(&rig->peers[i]);
     }
+    throttle_deinit(&rig->task.throttle);
     io_loop_free(rig->reader.loop);
     waker_deinit(&rig->control);
     mem_free(MEM_TOOLS, rig);

@@ -33,6 +33,7 @@ struct peer_script {
     const char *fail_name;  /* every command of this name fails; NULL: none                    */
     uint64_t fail_in_exec;  /* the n-th command of each transaction (from 1) fails inside EXEC */
     const char *fail_text;  /* how, without "-" and CRLF                                       */
+    uint64_t unclaimed;     /* ids of each XCLAIM that are not pending then                    */
     const char *raw_answer; /* how, as these very bytes; NULL: fail_text                       */
 };
 
@@ -97,8 +98,11 @@ struct rig_options {
     uint32_t db_map_count;
     bool has_no_functions;
     bool has_no_pxat;
+    bool publishes;
+    bool has_no_spublish;
     int socket_bytes; /* SO_SNDBUF and SO_RCVBUF of the lanes; 0: the system's */
     enum io_backend backend;
+    const struct throttle_rates *rates; /* NULL: none */
 };
 
 struct source {
@@ -188,6 +192,7 @@ void bytes_fixture(struct bytes *to, const char *path);
 /* RDB: header, then what the functions below add, then the end with its CRC. */
 void rdb_open(struct bytes *rdb);
 void rdb_select(struct bytes *rdb, uint8_t db);
+void rdb_text(struct bytes *rdb, const void *text, size_t size); /* a raw STR */
 void rdb_string_add(struct bytes *rdb, const char *key, const void *value, size_t size);
 void rdb_expire(struct bytes *rdb, uint64_t ms);
 /* A list (type 1) of this many elements of this size. */

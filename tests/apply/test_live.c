@@ -246,6 +246,47 @@ static void test_alone(void **state)
     rig_free(rig);
 }
 
+/* SORT reads keys by pattern, whose lanes are not known: it runs alone too, and so does its
+ * transaction. With the source's own data alone it need not. */
+static void test_sort_by_pattern(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *command;
+        bool is_alone;
+    } cases[] = {
+        {"SORT foo BY weight_* STORE {foo}s", true},
+        {"sort foo limit 0 5 get # get h_*->f store {foo}s", true},
+        {"SORT foo BY nosort GET # STORE {foo}s", false},
+        {"SORT foo LIMIT BY * STORE {foo}s", false},
+        {"SORT foo ALPHA STORE {foo}*", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rig *rig = live_rig(&(struct rig_options){.is_stepped = true, .lanes = 2});
+        char expected[200];
+        /* slot 5061 is on lane 1, slot 12182 on lane 0 */
+        rig_command(rig, 0, "SET bar 1");
+        rig_command(rig, 0, cases[i].command);
+        rig_step(rig);
+        /* Nothing was waited for by the test; what need not wait may have been answered too. */
+        assert_true(!cases[i].is_alone || router_is_idle(&rig->decoders[0].router));
+        rig_command(rig, 0, "MULTI");
+        rig_command(rig, 0, "SET foo 2");
+        rig_command(rig, 0, cases[i].command);
+        rig_command(rig, 0, "EXEC");
+        rig_step(rig);
+        assert_true(!cases[i].is_alone || router_is_idle(&rig->decoders[0].router));
+        rig_settle(rig);
+        snprintf(expected,
+                 sizeof(expected),
+                 "0 %s\n0 MULTI\n0 SET foo 2\n0 %s\n0 EXEC\n",
+                 cases[i].command,
+                 cases[i].command);
+        rig_expect(rig, 0, expected);
+        rig_free(rig);
+    }
+}
+
 /* What has no effect on data is dropped and counted, and the offset moves over it. */
 static void test_dropped(void **state)
 {
@@ -255,10 +296,70 @@ static void test_dropped(void **state)
     rig_command(rig, 0, "PUBLISH a b");
     rig_command(rig, 0, "SPUBLISH a b");
     rig_command(rig, 0, "TOUCH a");
+    rig_command(rig, 0, "CLUSTER SETSLOT 5 STABLE");
     rig_command(rig, 0, "REPLCONF GETACK *");
     rig_settle(rig);
-    assert_int_equal(rig->sources[0].stream.dropped, 5);
+    assert_int_equal(rig->sources[0].stream.dropped, 6);
     rig_expect(rig, 0, "");
+    rig_free(rig);
+}
+
+/* What nobody knows is of no interest in a database that is not copied, and ends the task in one
+ * that is, when nobody can be asked. */
+static void test_unknown(void **state)
+{
+    (void)state;
+    static const uint16_t db_map[] = {0, UINT16_MAX};
+    struct rig *rig =
+        live_rig(&(struct rig_options){.is_stepped = true, .db_map = db_map, .db_map_count = 2});
+    rig_command(rig, 0, "SELECT 1");
+    rig_command(rig, 0, "nonsense a b");
+    rig_settle(rig);
+    assert_int_equal(rig->sources[0].stream.dropped, 1);
+    rig_command(rig, 0, "SELECT 0");
+    rig_command(rig, 0, "nonsense secret b");
+    FAILS(rig, SYN_CODE_UNSUPPORTED, "NONSENSE is not a command", "source0:6379", "offset");
+    rig_free(rig);
+}
+
+/* Messages keep their place among the commands of their lane, whatever database the stream is in;
+ * those of one channel keep their order. */
+static void test_publish(void **state)
+{
+    (void)state;
+    static const uint16_t db_map[] = {3, UINT16_MAX};
+    struct rig *rig = live_rig(&(struct rig_options){
+        .is_stepped = true, .publishes = true, .db_map = db_map, .db_map_count = 2});
+    rig_command(rig, 0, "SET a 1");
+    rig_command(rig, 0, "PUBLISH news one");
+    rig_command(rig, 0, "SELECT 1"); /* not copied: a message is of no database */
+    rig_command(rig, 0, "SET a 2");
+    rig_command(rig, 0, "publish news two");
+    rig_command(rig, 0, "SPUBLISH news three");
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 SELECT 3\n3 SET a 1\n3 PUBLISH news one\n3 SELECT 0\n0 publish news two\n0 "
+               "SPUBLISH news three\n");
+    assert_int_equal(rig->sources[0].stream.dropped, 1);
+    rig_command(rig, 0, "PUBLISH news");
+    FAILS(rig, SYN_CODE_SOURCE_DATA, "PUBLISH with 2 arguments", "source0:6379");
+    rig_free(rig);
+
+    rig = live_rig(&(struct rig_options){.is_stepped = true,
+                                         .publishes = true,
+                                         .has_no_spublish = true,
+                                         .is_cluster = true,
+                                         .lanes = 2,
+                                         .shards = 2});
+    rig_command(rig, 0, "SELECT 7"); /* a cluster has only 0 */
+    rig_command(rig, 0, "PUBLISH foo 1");
+    rig_command(rig, 0, "PUBLISH bar 1");
+    rig_command(rig, 0, "SPUBLISH foo 1"); /* nobody can have subscribed there */
+    rig_settle(rig);
+    rig_expect(rig, 0, "0 PUBLISH bar 1\n");
+    rig_expect(rig, 1, "0 PUBLISH foo 1\n");
+    assert_int_equal(rig->sources[0].stream.dropped, 1);
     rig_free(rig);
 }
 
@@ -386,6 +487,7 @@ static void test_malformed(void **state)
         {"FUNCTION", SYN_CODE_UNSUPPORTED, "FUNCTION"},
         {"FUNCTION LOAD", SYN_CODE_UNSUPPORTED, "FUNCTION"},
         {"SCRIPT", SYN_CODE_UNSUPPORTED, "SCRIPT"},
+        {"CLUSTER FLUSHSLOT 5", SYN_CODE_UNSUPPORTED, "FLUSHSLOT"}, /* Valkey 9 does send it */
         {"EVAL secret 9 a", SYN_CODE_SOURCE_DATA, "EVAL"},
         {"EVAL secret x a", SYN_CODE_SOURCE_DATA, "EVAL"},
     };
@@ -441,7 +543,60 @@ static void test_functions(void **state)
     rig_free(rig);
     rig = live_rig(&(struct rig_options){.is_stepped = true, .has_no_functions = true});
     rig_command(rig, 0, "FUNCTION LOAD code");
-    FAILS(rig, SYN_CODE_UNSUPPORTED, "FUNCTION", "version");
+    FAILS(rig, SYN_CODE_UNSUPPORTED, "FUNCTION", "does not take");
+    rig_free(rig);
+}
+
+/* EVAL comes once, then EVALSHA, which may be another shard's: the script is everywhere before.
+ * After SCRIPT FLUSH, and for another script, again. */
+static void test_scripts(void **state)
+{
+    (void)state;
+    struct rig *rig = live_rig(&(struct rig_options)CLUSTER);
+    rig_command(rig, 0, "EVAL code 1 foo"); /* slot 12182, shard 1 */
+    rig_command(rig, 0, "EVALSHA sha 1 bar");
+    rig_command(rig, 0, "eval code 1 bar");
+    rig_command(rig, 0, "MULTI");
+    rig_command(rig, 0, "SET bar 1");
+    rig_command(rig, 0, "EVAL other 1 bar");
+    rig_command(rig, 0, "EXEC");
+    rig_command(rig, 0, "SCRIPT FLUSH");
+    rig_command(rig, 0, "EVAL code 1 foo");
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 SCRIPT LOAD code\n0 EVALSHA sha 1 bar\n0 eval code 1 bar\n"
+               "0 SCRIPT LOAD other\n0 MULTI\n0 SET bar 1\n0 EVAL other 1 bar\n0 EXEC\n"
+               "0 SCRIPT FLUSH\n0 SCRIPT LOAD code\n");
+    rig_expect(rig,
+               1,
+               "0 SCRIPT LOAD code\n0 EVAL code 1 foo\n0 SCRIPT LOAD other\n0 SCRIPT FLUSH\n"
+               "0 SCRIPT LOAD code\n0 EVAL code 1 foo\n");
+    /* More scripts than are remembered: none is ever taken for one that was loaded. */
+    for (uint32_t i = 0; i < 3 * STREAM_SCRIPTS; i++) {
+        char command[64];
+        snprintf(command, sizeof(command), "EVAL script%u 1 bar", i);
+        rig_command(rig, 0, command);
+    }
+    rig_settle(rig);
+    assert_int_equal(rig_peer_value(rig, 1, &rig->peers[1].command_count), 6 + 3 * STREAM_SCRIPTS);
+    rig_free(rig);
+}
+
+/* A source's SCRIPT FLUSH is no other source's. */
+static void test_scripts_of_several(void **state)
+{
+    (void)state;
+    struct rig *rig = live_rig(&(struct rig_options){.is_stepped = true, .streams = 2});
+    rig_command(rig, 0, "EVAL code 1 foo");
+    rig_command(rig, 0, "SCRIPT FLUSH");
+    rig_command(rig, 0, "SCRIPT LOAD code");
+    rig_command(rig, 0, "EVAL code 1 foo");
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 SCRIPT LOAD code\n0 EVAL code 1 foo\n0 SCRIPT LOAD code\n0 SCRIPT LOAD code\n"
+               "0 EVAL code 1 foo\n");
     rig_free(rig);
 }
 
@@ -464,16 +619,18 @@ static void test_continue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixture_old),     cmocka_unit_test(test_fixture_redis),
-        cmocka_unit_test(test_fixture_valkey),  cmocka_unit_test(test_every_seam),
-        cmocka_unit_test(test_large_commands),  cmocka_unit_test(test_trim),
-        cmocka_unit_test(test_restore_asking),  cmocka_unit_test(test_multi_key),
-        cmocka_unit_test(test_alone),           cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_flush),           cmocka_unit_test(test_flush_rules),
-        cmocka_unit_test(test_several_sources), cmocka_unit_test(test_databases),
-        cmocka_unit_test(test_database_rules),  cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_not_resp),        cmocka_unit_test(test_functions),
-        cmocka_unit_test(test_continue),
+        cmocka_unit_test(test_fixture_old),    cmocka_unit_test(test_fixture_redis),
+        cmocka_unit_test(test_fixture_valkey), cmocka_unit_test(test_every_seam),
+        cmocka_unit_test(test_large_commands), cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_restore_asking), cmocka_unit_test(test_multi_key),
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_sort_by_pattern),
+        cmocka_unit_test(test_dropped),        cmocka_unit_test(test_publish),
+        cmocka_unit_test(test_unknown),        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_flush_rules),    cmocka_unit_test(test_several_sources),
+        cmocka_unit_test(test_databases),      cmocka_unit_test(test_database_rules),
+        cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_resp),
+        cmocka_unit_test(test_scripts),        cmocka_unit_test(test_scripts_of_several),
+        cmocka_unit_test(test_functions),      cmocka_unit_test(test_continue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,7 +246,7 @@ static void test_too_large(void **state)
     for (size_t piece = 0; piece < 900; piece += 97) {
         struct rig *rig = rig_new(&(struct rig_options){
             .is_stepped = true, .chunk_bytes = 1000, .hold_bytes_max = 20000});
-        rig->task.rewrite.piece_elements = 50; /* the peer's text cuts long lines */
+        rig->task.intake.rewrite.piece_elements = 50; /* the peer's text cuts long lines */
         rig_session(rig, 0, (int64_t)rdb.size, NULL, 1);
         rig_feed(rig, 0, rdb.bytes, rdb.size, piece);
         rig_settle(rig);
@@ -279,7 +279,7 @@ static void test_unknown_there(void **state)
     rdb_list_add(&rdb, "list", 3, 2);
     rdb_close(&rdb);
     struct rig *rig = rig_new(&(struct rig_options){.is_stepped = true});
-    rig->task.restore_version[0][RDB_TYPE_LIST] = 0;
+    rig->task.intake.restore_version[0][RDB_TYPE_LIST] = 0;
     rig_session(rig, 0, (int64_t)rdb.size, NULL, 1);
     rig_feed(rig, 0, rdb.bytes, rdb.size, 1);
     rig_settle(rig);

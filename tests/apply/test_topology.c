@@ -152,44 +152,6 @@ static void test_info_forms(void **state)
     assert_false(server.is_valkey || server.is_cluster || server.is_replica);
 }
 
-/* The DUMP payload table: one wrong line sends bytes that a server refuses or, worse, misreads. */
-static void test_restore_versions(void **state)
-{
-    (void)state;
-    static const struct {
-        uint32_t version;
-        bool is_valkey;
-        uint8_t type;
-        bool is_valkey_rdb;
-        uint16_t footer; /* 0: must not be sent */
-    } cases[] = {
-        {30200, false, 0, false, 7},   {30213, false, 0, false, 6},   {30213, false, 14, false, 7},
-        {30213, false, 5, false, 0},   {40014, false, 5, false, 8},   {40014, false, 15, false, 0},
-        {60016, false, 15, false, 9},  {60016, false, 16, false, 0},  {70015, false, 0, false, 6},
-        {70015, false, 19, false, 10}, {70015, false, 20, false, 0},  {70206, false, 21, false, 11},
-        {70206, false, 24, false, 0},  {70401, false, 25, false, 12}, {70401, false, 22, false, 12},
-        {80006, false, 24, false, 12}, {80006, false, 22, true, 0},   {90102, true, 22, true, 80},
-        {90102, true, 22, false, 0},   {90102, true, 24, false, 0},   {80001, true, 22, true, 0},
-        {80101, true, 21, false, 11},  {70207, true, 20, false, 11},  {70401, false, 6, false, 0},
-        {70401, false, 8, false, 0},   {30007, false, 4, false, 6},   {30007, false, 14, false, 0},
-        {90102, true, 18, true, 10},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct shard shard = {
-            .server = {.version = cases[i].version, .is_valkey = cases[i].is_valkey}};
-        struct topology topology = {.shards = &shard, .shard_count = 1};
-        uint16_t footer = 0;
-        bool ok =
-            topology_restore_version(&topology, cases[i].type, cases[i].is_valkey_rdb, &footer);
-        if (ok != (cases[i].footer != 0) || (ok && footer != cases[i].footer)) {
-            fail_msg("case %zu: %d %u", i, ok, footer);
-        }
-    }
-    struct topology topology = {.version_min = 60200};
-    assert_true(topology_has_set_pxat(&topology));
-    assert_false(topology_has_functions(&topology));
-}
-
 /* ---- standalone ---- */
 
 static void test_standalone(void **state)
@@ -354,7 +316,6 @@ int main(void)
         cmocka_unit_test(test_slots_forms),
         cmocka_unit_test(test_slots_malformed),
         cmocka_unit_test(test_info_forms),
-        cmocka_unit_test(test_restore_versions),
         cmocka_unit_test(test_standalone),
         cmocka_unit_test(test_replica),
         cmocka_unit_test(test_cluster),

@@ -78,6 +78,91 @@ static void test_split(void **state)
     rig_free(rig);
 }
 
+/* A message that was sent in a transaction is sent in it: whoever gets it must find the keys that
+ * were written with it. Only SPUBLISH is bound to a slot, and only in a cluster. */
+static void test_publish(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {
+        "MULTI",         "PUBLISH foo 1", "SET bar 1",
+        "PUBLISH baz 2", "EXEC", /* goes with its key */
+        "MULTI",         "PUBLISH foo 3", "PUBLISH bar 4",
+        "EXEC", /* has none         */
+        "MULTI",         "SET {bar}1 1",  "SPUBLISH bar 5",
+        "PUBLISH foo 6", "EXEC",                  /* the same slot    */
+        "MULTI",         "PUBLISH foo 7", "EXEC", /* alone            */
+        "MULTI",         "PUBLISH x 8",   "SPUBLISH foo 9",
+        "SET {foo}1 1",  "EXEC", /* bound, then a key */
+        "MULTI",         "SET bar 2",     "SPUBLISH foo 10",
+        "EXEC", /* cannot be one    */
+    };
+    struct rig *rig = rig_new(&(struct rig_options){
+        .is_stepped = true, .is_cluster = true, .lanes = 2, .shards = 2, .publishes = true});
+    rig_live(rig, 0, 0);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        rig_command(rig, 0, commands[i]);
+    }
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 MULTI\n0 PUBLISH foo 1\n0 SET bar 1\n0 PUBLISH baz 2\n0 EXEC\n"
+               "0 MULTI\n0 SET {bar}1 1\n0 SPUBLISH bar 5\n0 PUBLISH foo 6\n0 EXEC\n"
+               "0 SET bar 2\n");
+    rig_expect(rig,
+               1,
+               "0 MULTI\n0 PUBLISH foo 3\n0 PUBLISH bar 4\n0 EXEC\n"
+               "0 PUBLISH foo 7\n"
+               "0 MULTI\n0 PUBLISH x 8\n0 SPUBLISH foo 9\n0 SET {foo}1 1\n0 EXEC\n"
+               "0 SPUBLISH foo 10\n");
+    assert_int_equal(rig->sources[0].stream.transactions_split, 1);
+    assert_int_equal(rig->sources[0].stream.dropped, 0);
+    rig_free(rig);
+
+    /* Any database is right for a message, one that is not copied too; the key's is not. */
+    static const uint16_t db_map[] = {2, UINT16_MAX};
+    rig = rig_new(&(struct rig_options){
+        .is_stepped = true, .publishes = true, .db_map = db_map, .db_map_count = 2});
+    rig_live(rig, 0, 0);
+    rig_command(rig, 0, "MULTI");
+    rig_command(rig, 0, "SET a 1");
+    rig_command(rig, 0, "SELECT 1");
+    rig_command(rig, 0, "SET a 2");
+    rig_command(rig, 0, "PUBLISH c 1");
+    rig_command(rig, 0, "EXEC");
+    rig_settle(rig);
+    rig_expect(rig, 0, "0 SELECT 2\n2 MULTI\n2 SET a 1\n2 SELECT 0\n0 PUBLISH c 1\n0 EXEC\n");
+    rig_free(rig);
+}
+
+/* One server runs any keys in one transaction, whatever lanes they are on: between everything
+ * before and everything behind it. */
+static void test_several_lanes(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new(&(struct rig_options){.is_stepped = true, .lanes = 2});
+    rig_live(rig, 0, 0);
+    /* slot 5061 is on lane 1, slot 12182 on lane 0 */
+    rig_command(rig, 0, "SET bar 1");
+    rig_command(rig, 0, "MULTI");
+    rig_command(rig, 0, "SET foo 1");
+    rig_command(rig, 0, "RENAME foo bar");
+    rig_command(rig, 0, "EVAL script 0");
+    rig_command(rig, 0, "DEL bar foo");
+    rig_command(rig, 0, "EXEC");
+    rig_step(rig);
+    /* Nothing was waited for by the test: the barrier did it. */
+    assert_true(router_is_idle(&rig->decoders[0].router));
+    rig_command(rig, 0, "SET bar 2");
+    rig_settle(rig);
+    rig_expect(rig,
+               0,
+               "0 SCRIPT LOAD script\n0 MULTI\n0 SET foo 1\n0 RENAME foo bar\n0 EVAL script 0\n"
+               "0 DEL bar foo\n0 EXEC\n");
+    rig_expect(rig, 1, "0 SET bar 1\n0 SET bar 2\n");
+    assert_int_equal(rig->sources[0].stream.transactions_split, 0);
+    rig_free(rig);
+}
+
 /* SELECT inside a transaction (3.2 to 6.0, from 7.2) becomes a queued SELECT, counts as a command
  * of the EXEC's answer, and holds for what follows it outside. */
 static void test_select(void **state)
@@ -126,7 +211,7 @@ static void test_filtered_db(void **state)
     rig_free(rig);
 }
 
-/* A trimming XADD inside MULTI cannot be queued as it is: it goes out alone, without its LIMIT. */
+/* A trimming XADD inside MULTI loses its LIMIT, and does not break the transaction up. */
 static void test_trim_inside(void **state)
 {
     (void)state;
@@ -143,7 +228,7 @@ static void test_trim_inside(void **state)
     rig_settle(rig);
     rig_expect(rig,
                0,
-               "0 SET a 1\n0 XADD s MAXLEN = 10 1-1 f v\n"
+               "0 MULTI\n0 SET a 1\n0 XADD s MAXLEN = 10 1-1 f v\n0 EXEC\n"
                "0 MULTI\n0 SET a 2\n0 XADD s MAXLEN = 10 2-1 f v\n0 EXEC\n");
     rig_free(rig);
 }
@@ -294,11 +379,53 @@ static void test_exec_error(void **state)
     rig_command(rig, 0, "EXEC");
     const struct syn_err *err = rig_failure(rig);
     assert_int_equal(err->code, SYN_CODE_DESTINATION_REPLY);
-    assert_non_null(strstr(err->msg, "EXEC (its command 2)"));
+    assert_non_null(strstr(err->msg, "refused INCR"));
     assert_non_null(strstr(err->msg, "WRONGTYPE"));
-    assert_non_null(strstr(err->msg, "offset 593)"));
+    assert_non_null(strstr(err->msg, "offset 593"));
     assert_null(strstr(err->msg, "secretkey"));
     rig_free(rig);
+}
+
+/* Until 4.0, and with lua-replicate-commands no, scripts are sent as they are, inside transactions
+ * too. One that fails as it did at the source is no failure; another command's is, and so is an
+ * error that comes from the state of the server. */
+static void test_exec_script_error(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t fail_in_exec;
+        const char *text;
+        bool is_fine;
+    } cases[] = {
+        {2, "ERR user_script:1: boom script: on @user_script:1.", true},
+        {2, "WRONGTYPE Operation against a key", true},
+        {1, "WRONGTYPE Operation against a key", false},
+        {2, "OOM command not allowed when used memory > 'maxmemory'.", false},
+        {3, "ERR user_script:1: boom", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rig *rig = rig_new(&(struct rig_options){0});
+        rig_script(rig,
+                   0,
+                   (struct peer_script){.fail_in_exec = cases[i].fail_in_exec,
+                                        .fail_text = cases[i].text});
+        rig_live(rig, 0, 500);
+        rig_command(rig, 0, "MULTI");
+        rig_command(rig, 0, "SET a 1");
+        rig_command(rig, 0, "EVAL script 1 a");
+        rig_command(rig, 0, "SET b 1");
+        rig_command(rig, 0, "EXEC");
+        if (cases[i].is_fine) {
+            rig_settle(rig);
+            rig_expect(
+                rig,
+                0,
+                "0 SCRIPT LOAD script\n0 MULTI\n0 SET a 1\n0 EVAL script 1 a\n0 SET b 1\n0 EXEC\n");
+        } else {
+            assert_non_null(strstr(rig_failure(rig)->msg, "refused"));
+        }
+        rig_free(rig);
+    }
 }
 
 int main(void)
@@ -307,6 +434,8 @@ int main(void)
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_single),
         cmocka_unit_test(test_split),
+        cmocka_unit_test(test_publish),
+        cmocka_unit_test(test_several_lanes),
         cmocka_unit_test(test_select),
         cmocka_unit_test(test_filtered_db),
         cmocka_unit_test(test_trim_inside),
@@ -316,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_cluster_db),
         cmocka_unit_test(test_cluster_eval),
         cmocka_unit_test(test_exec_error),
+        cmocka_unit_test(test_exec_script_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,24 @@ static void test_countdown(void **state)
     mem_free(MEM_TOOLS, p);
 }
 
+/* The other countdown fails one call, and is over then. */
+static void test_countdown_once(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= 4; n++) {
+        mem_fail_once_at(n);
+        void *p[4] = {mem_alloc(MEM_TOOLS, 10),
+                      mem_calloc(MEM_TOOLS, 20),
+                      mem_alloc_aligned(MEM_TOOLS, 64, 30),
+                      mem_realloc(MEM_TOOLS, NULL, 40)};
+        for (uint64_t i = 0; i < 4; i++) {
+            assert_true((p[i] == NULL) == (i + 1 == n));
+            mem_free(MEM_TOOLS, p[i]);
+        }
+    }
+    mem_fail_at(0);
+}
+
 /* A failed realloc leaves the block as it was, counted as it was. */
 static void test_grow(void **state)
 {
@@ -130,6 +148,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_countdown),
+        cmocka_unit_test(test_countdown_once),
         cmocka_unit_test(test_grow),
         cmocka_unit_test(test_aligned),
         cmocka_unit_test(test_huge),

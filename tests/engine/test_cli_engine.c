@@ -91,6 +91,7 @@ void fake_status_fill(struct syn_status *status,
                                                 .commands = 100,
                                                 .bytes_received = (3 << 20) / 2,
                                                 .lag_ms = 20,
+                                                .latency_ms = 20,
                                                 .queue_percent = 7};
         snprintf(streams[i].source, sizeof(streams[i].source), "10.0.0.%u:6379", i + 1);
     }

@@ -167,6 +167,38 @@ static void test_view_fits(void **state)
     }
 }
 
+/* Whoever wonders why it is slow must be told which rate it is, once, and whose. */
+static void test_throttled(void **state)
+{
+    (void)state;
+    memset(&progress, 0, sizeof(progress));
+    struct syn_status status;
+    struct syn_stream_status streams[2];
+    fake_status_fill(&status, streams, SYN_PHASE_LIVE);
+    progress_sample(&progress, &status, 0);
+    text.size = 0;
+    progress_line(&progress, &status, &text);
+    assert_null(strstr(text.data, "throttled"));
+    for (unsigned rate = 0; rate < SYN_RATE_COUNT; rate++) {
+        streams[0].wait = streams[1].wait = SYN_WAIT_THROTTLE;
+        streams[0].throttle = SYN_RATE_LIVE_BYTES;
+        streams[1].throttle = (enum syn_rate)rate;
+        text.size = 0;
+        progress_line(&progress, &status, &text);
+        assert_non_null(strstr(text.data, " throttled: "));
+        assert_non_null(strstr(text.data, "live-bytes"));
+        assert_non_null(strstr(text.data, syn_rate_name((enum syn_rate)rate)));
+        text.size = 0;
+        (void)progress_view(&progress, &status, 200, 24, &text);
+        assert_non_null(strstr(text.data, " bytes/s"));
+    }
+    text.size = 0;
+    streams[1].wait = SYN_WAIT_NONE;
+    progress_line(&progress, &status, &text);
+    assert_non_null(strstr(text.data, " throttled: live-bytes"));
+    assert_null(strstr(text.data, ", "));
+}
+
 static void test_view_many(void **state)
 {
     (void)state; /* More streams than rows, and than rates are kept for. */
@@ -236,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_eta),
         cmocka_unit_test(test_view_fits),
+        cmocka_unit_test(test_throttled),
         cmocka_unit_test(test_view_many),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_phase_times),

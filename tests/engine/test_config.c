@@ -256,6 +256,49 @@ static void test_db(void **state)
     set_fails("db-map", "1:", "db-map: not a list of databases (0 to 1023) at position 3");
 }
 
+/* A heartbeat that is too frequent is a mistake, and braces in its prefix would decide its slot. */
+static void test_heartbeat(void **state)
+{
+    (void)state;
+    struct syn_config *config = with_sides("s:1", "d:2");
+    build(config);
+    assert_int_equal(built.heartbeat_ms, 0);
+    assert_string_equal(built.heartbeat_prefix, "DTS_REDIS_TIMESTAMP_HEARTBEAT");
+    set(config, "heartbeat", "99ms");
+    build_fails(config, "heartbeat: 99ms is too often: at least 100ms, or 0 for none");
+    set(config, "heartbeat", "1s");
+    set(config, "heartbeat-prefix", "beat");
+    build(config);
+    assert_int_equal(built.heartbeat_ms, 1000);
+    assert_string_equal(built.heartbeat_prefix, "beat");
+    syn_config_free(config);
+    set_fails("heartbeat-prefix", "a{b", "heartbeat-prefix: braces are not allowed in it");
+    set_fails("heartbeat-prefix", "", "heartbeat-prefix: the value is empty");
+    char text[HEARTBEAT_PREFIX_MAX + 2];
+    memset(text, 'x', sizeof(text));
+    text[sizeof(text) - 1] = '\0';
+    set_fails("heartbeat-prefix", text, "heartbeat-prefix: longer than 64 bytes");
+}
+
+/* Each rate has its option, in the order of the rates. */
+static void test_rates(void **state)
+{
+    (void)state;
+    struct syn_config *config = with_sides("s:1", "d:2");
+    for (int i = 0; i < SYN_RATE_COUNT; i++) {
+        char text[8];
+        snprintf(text, sizeof(text), "%d", i + 1);
+        set(config, syn_rate_name((enum syn_rate)i), text);
+    }
+    set(config, "live-bytes", "2m");
+    build(config);
+    for (int i = 0; i < SYN_RATE_COUNT; i++) {
+        assert_int_equal(built.rates.per_s[i], i == SYN_RATE_LIVE_BYTES ? 2 << 20 : i + 1);
+    }
+    assert_string_equal(syn_rate_name(SYN_RATE_COUNT), "none");
+    syn_config_free(config);
+}
+
 /* /db in URIs means what people of redis-cli expect, or an error that says what to write. */
 static void test_db_in_uri(void **state)
 {
@@ -519,6 +562,9 @@ static void test_file_source(void **state)
         {"db", "0,3", NULL},
         {"prefer-replica", "false", NULL},
         {"prefer-replica", "true", "prefer-replica: the source is a file"},
+        {"positions", "on", NULL},
+        {"heartbeat", "0", NULL},
+        {"heartbeat", "1s", "heartbeat: the source is a file"},
         {"source-user", "u", "source-user: the source is a file"},
         {"source-password", "p", "source-password: the source is a file"},
         {"source-password-file",
@@ -534,6 +580,7 @@ static void test_file_source(void **state)
             build(config);
             assert_int_equal(built.mode, SYNC_SNAPSHOT_ONLY);
             assert_int_equal(built.files.count, 2);
+            assert_false(built.has_positions); /* there is nothing to resume */
             assert_string_equal(config_file(&built.files, 0), "/a");
             assert_string_equal(config_file(&built.files, 1), "b");
         }
@@ -552,18 +599,37 @@ static void test_file_source(void **state)
     syn_config_free(config);
 }
 
+/* A configuration's whole life with the n-th allocation failing; true when there are fewer. */
+static bool live_failing(uint64_t n, bool is_once)
+{
+    struct syn_err err;
+    (is_once ? mem_fail_once_at : mem_fail_at)(n);
+    struct syn_config *config = syn_config_new(&err);
+    bool ok = config != NULL && syn_config_set(config, "source", "redis://u:p@s,t", &err) &&
+              syn_config_set(config, "destination", "d", &err) &&
+              syn_config_set(config, "db-map", "3:1", &err) &&
+              syn_config_set(config, "memory", "64m", &err) && config_build(config, &built, &err);
+    bool has_failed = mem_call_count() >= n;
+    mem_fail_at(0);
+    assert_int_equal(ok, !has_failed);
+    assert_true(ok || err.code == SYN_CODE_MEMORY);
+    syn_config_free(config);
+    assert_int_equal(mem_live_bytes(MEM_ENGINE), 0);
+    return ok;
+}
+
 static void test_memory(void **state)
 {
-    (void)state; /* The n-th allocation fails while building: an error, and no leak. */
+    (void)state; /* The n-th allocation fails: an error, and no leak. */
+    for (unsigned is_once = 0; is_once < 2; is_once++) {
+        uint64_t n = 1;
+        while (!live_failing(n, is_once != 0)) {
+            n++;
+        }
+        assert_true(n > 5 && n < 100);
+    }
     struct syn_config *config = with_sides("redis://u:p@s,t", "d");
     set(config, "destination-password-file", "/dev/null");
-    struct syn_err err;
-    for (unsigned n = 1; n <= 2; n++) {
-        mem_fail_at(n);
-        assert_false(config_build(config, &built, &err));
-        mem_fail_at(0);
-        assert_int_equal(err.code, SYN_CODE_MEMORY);
-    }
     build_fails(config, "destination-password-file: the password is empty");
     syn_config_free(config);
     assert_int_equal(mem_live_bytes(MEM_ENGINE), 0);
@@ -577,6 +643,8 @@ int main(void)
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_units),
         cmocka_unit_test(test_db),
+        cmocka_unit_test(test_heartbeat),
+        cmocka_unit_test(test_rates),
         cmocka_unit_test(test_db_in_uri),
         cmocka_unit_test(test_missing_and_exclusive),
         cmocka_unit_test(test_precedence),

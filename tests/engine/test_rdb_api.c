@@ -684,9 +684,7 @@ static void test_files_and_feeds_that_fail(void **state)
     assert_string_equal(err.msg, "/: cannot read the file: Is a directory");
     assert_false(syn_rdb_read_file("/dev/null", NULL, &all, &seen, &result, &err));
     assert_int_equal(err.code, SYN_CODE_SOURCE_DATA);
-    assert_string_equal(err.msg,
-                        "/dev/null: RDB byte 0: the data ends here, inside the header that begins "
-                        "at byte 0");
+    assert_string_equal(err.msg, "/dev/null: RDB byte 0: the data ends here, inside the header");
 
     struct steps steps = {.bytes = hand_made, .size = HAND_MADE_SIZE, .step = 5, .fails_at = 40};
     seen = (struct seen){0};
@@ -704,6 +702,74 @@ static void test_files_and_feeds_that_fail(void **state)
     assert_string_equal(err.msg, "item_bytes_max is 10; at least 4096");
 }
 
+/* A snapshot of one key of this type, without a checksum. */
+static size_t one_value(uint8_t *to, uint8_t type, const void *value, size_t size)
+{
+    memcpy(to, "REDIS0012", 9);
+    to[9] = type;
+    memcpy(to + 10, "\x01k", 2);
+    memcpy(to + 12, value, size);
+    memcpy(to + 12 + size, "\xff\0\0\0\0\0\0\0\0", 9);
+    return 12 + size + 9;
+}
+
+/* Broken or cut values, at every depth: where the feed cuts must decide neither whether they are
+ * refused, nor what is said of them. */
+static void check_outcome(const uint8_t *bytes, size_t size)
+{
+    for (unsigned depth = 0; depth < 3; depth++) {
+        struct syn_rdb_options options = {.depth = (enum syn_rdb_depth)depth};
+        struct syn_rdb_result result;
+        struct syn_err whole_err;
+        struct seen whole = {0};
+        bool whole_ok =
+            syn_rdb_read_memory(bytes, size, &options, &all, &whole, &result, &whole_err);
+        for (size_t step = 1; step < size; step++) {
+            struct seen cut = {0};
+            struct syn_err err;
+            bool ok = read_steps(bytes, size, step, &options, &cut, &result, &err);
+            if (ok != whole_ok || (!ok && strcmp(err.msg, whole_err.msg) != 0)) {
+                fail_msg("depth %u, steps of %zu: %s, not %s",
+                         depth,
+                         step,
+                         ok ? "read" : err.msg,
+                         whole_ok ? "read" : whole_err.msg);
+            }
+            assert_int_equal(cut.counts, whole.counts);
+        }
+    }
+}
+
+static void test_cuts_do_not_decide(void **state)
+{
+    (void)state;
+    /* Two fields, the first with an expiry that is none; a set's listpack with a wrong back length;
+     * a list whose second node is no listpack. */
+    static const uint8_t hash[] = "\0\0\0\0\0\0\0\x10\x02\x05\x01"
+                                  "f\x01v\x00\x01g\x01w";
+    static const uint8_t set[] = "\x0e\x0e\0\0\0\x02\0\x81"
+                                 "a\x02\x81"
+                                 "b\x03\xff\xff";
+    static const uint8_t list[] = "\x02\x02\x0a\x0a\0\0\0\x01\0\x81"
+                                  "a\x02\xff\x02\x0a\x0a\0\0\0\x01\0\x81"
+                                  "a\x05\xff";
+    uint8_t bytes[100];
+    size_t size = one_value(bytes, 24, hash, sizeof(hash) - 1);
+    check_outcome(bytes, size);
+    check_outcome(bytes, size - 15);
+    size = one_value(bytes, 20, set, sizeof(set) - 1);
+    check_outcome(bytes, size);
+    check_outcome(bytes, size - 12);
+    size = one_value(bytes, 18, list, sizeof(list) - 1);
+    check_outcome(bytes, size);
+    check_outcome(bytes, size - 12);
+    struct syn_err err;
+    assert_false(syn_rdb_read_memory(bytes, size - 12, NULL, &all, &(struct seen){0}, NULL, &err));
+    assert_string_equal(err.msg,
+                        "RDB byte 34: the data ends here, inside a value of type 18 (list "
+                        "(listpack nodes)) that begins at byte 12");
+}
+
 static void test_bytes_behind_the_end(void **state)
 {
     (void)state; /* An append-only file begins with an RDB; what follows is not part of it. */
@@ -719,6 +785,49 @@ static void test_bytes_behind_the_end(void **state)
         assert_true(read_steps(bytes, HAND_MADE_SIZE, step, NULL, &seen, &result, &err));
         assert_false(result.has_trailing);
     }
+}
+
+static size_t put_raw(uint8_t *to, const char *head, size_t head_size, size_t size)
+{
+    memcpy(to, head, head_size);
+    size_t at = head_size;
+    to[at++] = 0x80;
+    for (unsigned shift = 32; shift > 0; shift -= 8) {
+        to[at++] = (uint8_t)(size >> (shift - 8));
+    }
+    memset(to + at, 'x', size);
+    return at + size;
+}
+
+/* Items and values of megabytes that come byte by byte: each byte must be looked at a few times
+ * only, or this does not end. */
+static void test_slow_feeds(void **state)
+{
+    (void)state;
+    static const size_t large = (size_t)3 << 20;
+    uint8_t *bytes = malloc(6 * large);
+    assert_non_null(bytes);
+    size_t size = 9;
+    memcpy(bytes, "REDIS0012", size);
+    size += put_raw(bytes + size, "\xfa\x01n", 3, large); /* AUX */
+    size += put_raw(bytes + size, "\xf5", 1, large);      /* a function */
+    size += put_raw(bytes + size, "\x00", 1, large);      /* a key, of a string */
+    size += put_raw(bytes + size, "", 0, large);
+    size += put_raw(bytes + size, "\x02\x01k\x01", 4, large); /* a set's member */
+    memcpy(bytes + size, "\xff\0\0\0\0\0\0\0\0", 9);
+    size += 9;
+    for (unsigned depth = 0; depth < 3; depth += 2) {
+        struct syn_rdb_options options = {.depth = (enum syn_rdb_depth)depth};
+        struct syn_rdb_result result;
+        struct syn_err err;
+        struct seen seen = {0};
+        if (!read_steps(bytes, size, 1, &options, &seen, &result, &err)) {
+            fail_msg("%s", err.msg);
+        }
+        assert_int_equal(seen.keys, 2);
+        assert_int_equal(result.bytes, size);
+    }
+    free(bytes);
 }
 
 /* The bound on one item bounds the memory, and a larger item is refused by name, not truncated. */
@@ -745,31 +854,65 @@ static void test_item_bound(void **state)
     free(bytes);
 }
 
-static void test_allocation_failures(void **state)
+/* A reading with the n-th allocation failing; true when there are fewer. */
+static bool read_failing(const uint8_t *bytes,
+                         size_t size,
+                         const struct syn_rdb_options *options,
+                         size_t step,
+                         uint64_t keys,
+                         uint64_t n,
+                         bool is_once)
 {
-    (void)state; /* Every allocation fails once: a clean error, nothing left behind. */
-    size_t size;
-    uint8_t *bytes = load("redis-7.4.1", &size);
     uint64_t before = mem_live_bytes(MEM_ENGINE) + mem_live_bytes(MEM_RDB);
-    unsigned failures = 0;
-    for (uint64_t n = 1;; n++) {
-        struct seen seen = {0};
-        struct syn_rdb_result result;
-        struct syn_err err;
-        mem_fail_at(n);
-        bool ok = read_steps(bytes, size, 4099, &elements_wanted, &seen, &result, &err);
-        mem_fail_at(0);
-        assert_int_equal(mem_live_bytes(MEM_ENGINE) + mem_live_bytes(MEM_RDB), before);
-        if (ok) {
-            assert_int_equal(seen.keys, 221);
-            break;
-        }
+    struct seen seen = {0};
+    struct syn_rdb_result result;
+    struct syn_err err;
+    (is_once ? mem_fail_once_at : mem_fail_at)(n);
+    bool ok = step == 0 ? syn_rdb_read_memory(bytes, size, options, &all, &seen, &result, &err)
+                        : read_steps(bytes, size, step, options, &seen, &result, &err);
+    bool has_failed = mem_call_count() >= n;
+    mem_fail_at(0);
+    assert_int_equal(mem_live_bytes(MEM_ENGINE) + mem_live_bytes(MEM_RDB), before);
+    assert_int_equal(ok, !has_failed);
+    if (ok) {
+        assert_int_equal(seen.keys, keys);
+    } else {
         assert_int_equal(err.code, SYN_CODE_MEMORY);
         assert_int_equal(syn_code_exit_status(err.code), SYN_EXIT_INTERNAL);
-        failures++;
     }
-    assert_true(failures >= 4);
+    return ok;
+}
+
+/* For every n, both ways; how many failed. */
+static uint64_t
+fail_each(const char *name, uint64_t keys, const struct syn_rdb_options *options, size_t step)
+{
+    size_t size;
+    uint8_t *bytes = load(name, &size);
+    uint64_t failures = 0;
+    for (unsigned is_once = 0; is_once < 2; is_once++) {
+        uint64_t n = 1;
+        while (!read_failing(bytes, size, options, step, keys, n, is_once != 0)) {
+            n++;
+            failures++;
+        }
+    }
     free(bytes);
+    return failures;
+}
+
+static void test_allocation_failures(void **state)
+{
+    (void)state; /* Every allocation fails: a clean error, nothing left behind. */
+    static const size_t steps[] = {0, 1, 61};
+    uint64_t failures = fail_each("redis-7.4.1", 221, &elements_wanted, 4099);
+    for (unsigned depth = 0; depth < 3; depth++) {
+        struct syn_rdb_options options = {.depth = (enum syn_rdb_depth)depth};
+        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+            failures += fail_each("redis-5.0.14-sync", 13, &options, steps[i]);
+        }
+    }
+    assert_true(failures >= 60);
 }
 
 int main(void)
@@ -784,7 +927,9 @@ int main(void)
         cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_unknown_things),
         cmocka_unit_test(test_files_and_feeds_that_fail),
+        cmocka_unit_test(test_cuts_do_not_decide),
         cmocka_unit_test(test_bytes_behind_the_end),
+        cmocka_unit_test(test_slow_feeds),
         cmocka_unit_test(test_item_bound),
         cmocka_unit_test(test_allocation_failures),
     };

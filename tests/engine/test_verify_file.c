@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "apply/position.h"
 #include "core/engine/verify_file.h"
 
 /* ---- the set ---- */
@@ -122,56 +123,124 @@ static void test_set_hashes(void **state)
     assert_int_equal(key_set_hash(0, "", 0), key_set_hash(0, NULL, 0));
 }
 
-/* ---- digests of what both sides can have ---- */
+/* ---- values of a file ---- */
 
-static struct value_sum sum_of(struct value_summer *summer, const struct value_view *view)
+static struct config config;
+
+static void config_make(const char *path, bool has_rules)
 {
-    const struct rdb_visitor *visitor = value_summer_visitor();
-    struct rdb_value_begin begin = {.kind = RDB_KIND_HASH};
-    static const struct {
-        const char *field;
-        int64_t expire_ms;
-    } fields[] = {{"a", -1}, {"b", 1000}, {"c", 5000}, {"d", 3000}};
-    value_summer_begin(summer, view);
-    visitor->begin(summer, &begin);
-    for (size_t i = 0; i < 4; i++) {
-        struct rdb_element field = {.bytes = (const uint8_t *)fields[i].field, .size = 1};
-        visitor->hash(summer, &field, &field, fields[i].expire_ms);
+    memset(&config, 0, sizeof(config));
+    config.files.count = 1;
+    config.has_db_rules = has_rules;
+    config.memory_bytes = 48u << 20;
+    snprintf(config.files.text, sizeof(config.files.text), "%s", path);
+    snprintf(
+        config.heartbeat_prefix, sizeof(config.heartbeat_prefix), "DTS_REDIS_TIMESTAMP_HEARTBEAT");
+    for (unsigned db = 0; db < CONFIG_DB_MAX; db++) {
+        config.db_map[db] = db == 0 ? 0 : CONFIG_DB_NONE;
     }
-    return value_summer_end(summer);
 }
 
-static bool is_same(const struct value_sum *a, const struct value_sum *b)
+struct times {
+    uint64_t count;
+    int64_t most;
+};
+
+static enum rdb_flow on_field(void *arg,
+                              const struct rdb_element *field,
+                              const struct rdb_element *value,
+                              int64_t expire_ms)
 {
-    return a->digest.low == b->digest.low && a->digest.high == b->digest.high;
+    struct times *times = arg;
+    (void)field, (void)value;
+    times->count += expire_ms >= 0;
+    times->most = expire_ms > times->most ? expire_ms : times->most;
+    return RDB_GO;
 }
 
-/* Fields whose time has come are gone; where a destination has no such times they are passed over,
- * and nothing is gone. */
-static void test_field_expiry(void **state)
+/* A value that is read at its place comes to what it came to when the file was read: second looks
+ * compare the two. Fields whose time has come do not count, however it is read. */
+static void check_values(struct file_verify *verify, int64_t forget_ms, uint64_t *gone)
+{
+    static const struct rdb_visitor visitor = {.hash = on_field};
+    struct syn_err err;
+    bool is_end = false;
+    uint64_t keys = 0;
+    assert_true(file_scan_open(&verify->scan, &config, 0, verify->digest, &err));
+    for (;;) {
+        struct file_scan *scan = &verify->scan;
+        struct rdb_content first, again;
+        if (!file_scan_next(scan, &is_end, &err)) {
+            fail_msg("%s", err.msg);
+        }
+        if (is_end) {
+            break;
+        }
+        scan->key.forget_ms = forget_ms;
+        assert_true(file_scan_value(scan, &first, &err));
+        struct verify_key name = {.bytes = (const char *)scan->name, .size = scan->name_size};
+        struct file_key key = scan->key;
+        struct times times = {.most = -1};
+        assert_true(file_value_show(&config, &key, &name, &visitor, &times, &err));
+        assert_int_equal(times.count, first.expiring + first.gone);
+        assert_true(forget_ms < times.most || first.expiring == 0);
+        assert_true(file_value_again(verify, &key, &name, &again, &err));
+        assert_int_equal(key.forget_ms, -1); /* this destination knows no such times */
+        assert_int_equal(again.gone, 0);
+        assert_int_equal(again.count, first.count + first.gone);
+        assert_int_equal(again.kind, first.kind);
+        if (first.gone == 0) {
+            assert_int_equal(
+                rdb_content_compare(&first, &again, RDB_DETAIL_EXPIRIES | RDB_DETAIL_TIMES), 0);
+        }
+        *gone += first.gone;
+        keys++;
+    }
+    file_scan_close(&verify->scan);
+    assert_true(keys > 20);
+}
+
+static void test_values(void **state)
 {
     (void)state;
-    struct value_summer summer;
-    struct syn_err err;
-    assert_true(value_summer_init(&summer, &err));
-    struct value_sum all =
-        sum_of(&summer, &(struct value_view){.has_field_expiry = true, .cut_ms = 999});
-    assert_int_equal(all.count, 4);
-    assert_int_equal(all.next_expiry_ms, 1000);
-    struct value_sum later =
-        sum_of(&summer, &(struct value_view){.has_field_expiry = true, .cut_ms = 1000});
-    assert_int_equal(later.count, 3);
-    assert_int_equal(later.next_expiry_ms, 3000);
-    assert_false(is_same(&all, &later));
-    struct value_sum last =
-        sum_of(&summer, &(struct value_view){.has_field_expiry = true, .cut_ms = 9000});
-    assert_int_equal(last.count, 1);
-    assert_int_equal(last.next_expiry_ms, INT64_MAX);
-    struct value_sum without = sum_of(&summer, &(struct value_view){.cut_ms = 9000});
-    assert_int_equal(without.count, 4);
-    assert_false(is_same(&all, &without));
-    value_summer_deinit(&summer);
-    assert_int_equal(mem_live_bytes(MEM_RDB), 0);
+    static const char *const files[] = {"/rdb/redis-7.4.1/dump.rdb",
+                                        "/rdb/valkey-9.1.2-ver9-snapshot/dump.rdb"};
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        char path[400];
+        struct syn_err err;
+        snprintf(path, sizeof(path), "%s%s", TEST_FIXTURES, files[i]);
+        config_make(path, i != 0);
+        static struct file_verify verify;
+        memset(&verify, 0, sizeof(verify));
+        verify.config = &config;
+        verify.digest = rdb_digest_new(0, &err);
+        assert_non_null(verify.digest);
+        uint64_t kept = 0, gone = 0;
+        check_values(&verify, -1, &kept);
+        check_values(&verify, INT64_MAX - 1, &gone);
+        assert_int_equal(kept, 0);
+        assert_true(gone > 0);
+        rdb_digest_free(verify.digest);
+        assert_int_equal(mem_live_bytes(MEM_RDB), 0);
+        assert_int_equal(mem_live_bytes(MEM_ENGINE), 0);
+    }
+}
+
+/* Positions and heartbeats, of this task or another, are nobody's data. */
+static void test_own_keys(void **state)
+{
+    (void)state;
+    config_make("/x", false);
+    static const char *const own[] = {"DTS_REDIS_TIMESTAMP_HEARTBEAT1"};
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        assert_true(file_is_own_key(&config, own[i], strlen(own[i])));
+    }
+    struct position_lane lane;
+    position_lane_name(&lane, SLOT_NONE);
+    assert_true(file_is_own_key(&config, lane.key, strlen(lane.key)));
+    assert_false(file_is_own_key(&config, "syncline", 8));
+    assert_false(file_is_own_key(&config, "", 0));
+    assert_false(file_is_own_key(&config, NULL, 0));
 }
 
 int main(void)
@@ -180,7 +249,8 @@ int main(void)
         cmocka_unit_test(test_set_parts),
         cmocka_unit_test(test_set_try),
         cmocka_unit_test(test_set_hashes),
-        cmocka_unit_test(test_field_expiry),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_own_keys),
     };
     return cmocka_run_group_tests_name("verification of files", tests, NULL, NULL);
 }

@@ -10,7 +10,11 @@
 
 #include <string.h>
 
+#include "rdb/content.h"
 #include "rdb/digest.h"
+#include "rdb/value_walk.h"
+#include "tests/fuzz/mutate.h"
+#include "tests/fuzz/repair.h"
 #include "tests/rdb/build.h"
 #include "tests/rdb/lines.h"
 
@@ -21,106 +25,15 @@ enum family { ZIPLIST, LISTPACK, INTSET, ZIPMAP, STREAM, TABLE, DUMP };
 
 enum selector { SELECT_TYPE = 0x0f, SELECT_LZF = 0x40, SELECT_REPAIR = 0x80 };
 
-/* ---- lengths inside blobs ---- */
-
-static void put_le(uint8_t *to, uint64_t value, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        to[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-static uint32_t get_u32(const uint8_t *from)
-{
-    return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
-}
-
-/* Makes every entry's back length, up to the first that reaches beyond the end, what it should be.
- */
-static void repair_listpack(uint8_t *blob, size_t size)
-{
-    static const uint8_t integers[] = {3, 4, 5, 9};
-    put_le(blob, size, 4);
-    put_le(blob + 4, 65535, 2);
-    blob[size - 1] = 255;
-    for (size_t pos = 6; size - 1 - pos >= 12;) {
-        const uint8_t *entry = blob + pos;
-        size_t length = 1;
-        if (entry[0] >= 0x80 && entry[0] < 0xc0) {
-            length = 1 + (entry[0] & 63u);
-        } else if (entry[0] >= 0xc0 && entry[0] < 0xe0) {
-            length = 2;
-        } else if (entry[0] >= 0xe0 && entry[0] < 0xf0) {
-            length = 2 + ((entry[0] & 15u) << 8 | entry[1]);
-        } else if (entry[0] == 0xf0) {
-            length = 5 + (size_t)get_u32(entry + 1);
-        } else if (entry[0] > 0xf0 && entry[0] <= 0xf4) {
-            length = integers[entry[0] - 0xf1];
-        } else if (entry[0] > 0xf4) {
-            return;
-        }
-        size_t groups = length < 128 ? 1 : length < 16384 ? 2 : 3;
-        if (length >= size - 1 - pos || groups > size - 1 - pos - length) {
-            return;
-        }
-        for (size_t i = 0; i < groups; i++) {
-            uint8_t group = (uint8_t)(length >> (7 * (groups - 1 - i)) & 127);
-            blob[pos + length + i] = i == 0 ? group : group | 128;
-        }
-        pos += length + groups;
-    }
-}
-
-static size_t ziplist_data(const uint8_t *entry)
-{
-    static const uint8_t integers[] = {3, 5, 9};
-    if (entry[0] < 0x40) {
-        return 1 + (size_t)entry[0];
-    }
-    if (entry[0] < 0x80) {
-        return 2 + ((entry[0] & 63u) << 8 | entry[1]);
-    }
-    if (entry[0] < 0xc0) {
-        return 5 + ((size_t)entry[3] << 8 | entry[4]);
-    }
-    if (entry[0] < 0xf0) {
-        return integers[(entry[0] >> 4 & 3) % 3];
-    }
-    return entry[0] == 0xf0 ? 4 : entry[0] == 0xfe ? 2 : 1;
-}
-
-static void repair_ziplist(uint8_t *blob, size_t size)
-{
-    put_le(blob, size, 4);
-    put_le(blob + 8, 65535, 2);
-    blob[size - 1] = 255;
-    size_t last = 10;
-    for (size_t pos = 10; pos < size - 1;) {
-        size_t back = pos - last;
-        put_le(blob + 4, pos, 4);
-        last = pos;
-        if (size - 1 - pos < 12 || back >= 254) {
-            return;
-        }
-        blob[pos] = (uint8_t)back;
-        pos += 1 + ziplist_data(blob + pos + 1);
-    }
-}
-
-static void repair(enum family family, uint8_t *blob, size_t size)
-{
-    if (family == ZIPLIST && size >= 11) {
-        repair_ziplist(blob, size);
-    } else if ((family == LISTPACK || family == STREAM) && size >= 7) {
-        repair_listpack(blob, size);
-    } else if (family == INTSET && size >= 10) {
-        put_le(blob, 2, 4);
-        put_le(blob + 4, (size - 8) / 2, 4);
-    } else if (family == ZIPMAP && size >= 2) {
-        blob[0] = 255;
-        blob[size - 1] = 255;
-    }
-}
+static const enum blob_family blob_families[] = {
+    [ZIPLIST] = BLOB_ZIPLIST,
+    [LISTPACK] = BLOB_LISTPACK,
+    [INTSET] = BLOB_INTSET,
+    [ZIPMAP] = BLOB_ZIPMAP,
+    [STREAM] = BLOB_LISTPACK,
+    [TABLE] = BLOB_FAMILY_COUNT,
+    [DUMP] = BLOB_FAMILY_COUNT,
+};
 
 /* ---- values ---- */
 
@@ -146,11 +59,31 @@ static void compare(const uint8_t *bytes,
     lines_free(&lines);
 }
 
+/* What a decoder takes has the same end for the walk, which looks at less: it goes on to where the
+ * value ends when the content is refused, but finds nothing that a decoder does not. */
+static void compare_walk(
+    uint8_t type, bool is_valkey, const uint8_t *bytes, size_t size, const struct lines *whole)
+{
+    const char *reason;
+    const uint8_t *layout = walk_layout(type, is_valkey, &reason);
+    ASSERT(layout != NULL || whole->status == RDB_DECODE_ERROR);
+    if (layout == NULL) {
+        return;
+    }
+    struct walk walk;
+    size_t used;
+    walk_begin(&walk, layout);
+    enum rdb_status status = walk_run(&walk, bytes, size, &used, &reason);
+    ASSERT(whole->status != RDB_DECODE_DONE || (status == RDB_READY && used == whole->used));
+    ASSERT(whole->status != RDB_DECODE_MORE || status == RDB_MORE);
+}
+
 static void try_value(uint8_t type, bool is_valkey, const uint8_t *bytes, size_t size)
 {
     struct lines whole;
     struct lines_options how = {.type = type, .is_valkey = is_valkey, .exact = true};
     lines_decode(bytes, size, &how, &whole);
+    compare_walk(type, is_valkey, bytes, size, &whole);
     how.pause_every = 1;
     compare(bytes, size, &how, &whole);
     how.pause_every = 0;
@@ -220,7 +153,7 @@ static void try_blob(enum family family, const uint8_t *bytes, size_t size)
     uint8_t selector = bytes[0];
     memcpy(blob, bytes + 1, size - 1);
     if ((selector & SELECT_REPAIR) != 0) {
-        repair(family, blob, size - 1);
+        repair_blob(blob_families[family], blob, size - 1);
     }
     size_t count = 1;
     while (count < 6 && family_types[family][count] != 0) {
@@ -247,12 +180,39 @@ static bool digest(const uint8_t *payload, size_t size, struct rdb_digest_value 
     return is_made;
 }
 
-static void footer_repair(uint8_t *payload, size_t size)
+/* The same payload in one piece and in many: one verdict, one content, one message. */
+static void try_content(const uint8_t *payload, size_t size)
 {
-    uint8_t *footer = payload + size - RDB_FOOTER_SIZE;
-    uint16_t version = footer[1] == 0 ? footer[0] : 11;
-    uint64_t crc = crc64_update(0, payload, size - RDB_FOOTER_SIZE);
-    rdb_footer_write(footer, crc, version);
+    struct syn_err err = {0};
+    struct syn_err err_pieces = {0};
+    struct rdb_content whole = {0};
+    struct rdb_content pieces = {0};
+    struct rdb_content_reader *reader = rdb_content_reader_new((size_t)1 << 20, &err);
+    ASSERT(reader != NULL);
+    struct slice slice = {.bytes = payload, .size = size};
+    enum rdb_verdict verdict = rdb_content_read(reader, slice, 1, &whole, &err);
+    rdb_content_begin(reader, size, rdb_payload_is_valkey(slice), 1);
+    size_t step = size > 2 ? 1 + payload[2] % 67u : 1;
+    for (size_t pos = 0; pos < size; pos += step) {
+        size_t left = size - pos;
+        /* Memory of its own, so that a look beyond a piece is seen. */
+        struct slice piece = {.size = step < left ? step : left};
+        uint8_t *copy = mem_alloc(MEM_RDB, piece.size);
+        ASSERT(copy != NULL);
+        memcpy(copy, payload + pos, piece.size);
+        piece.bytes = copy;
+        rdb_content_piece(reader, piece);
+        mem_free(MEM_RDB, copy);
+    }
+    enum rdb_verdict again = rdb_content_end(reader, &pieces, &err_pieces);
+    ASSERT(verdict == again);
+    if (verdict == RDB_VERDICT_READ) {
+        ASSERT(whole.count == pieces.count);
+        ASSERT(rdb_content_compare(&whole, &pieces, RDB_DETAIL_EXPIRIES | RDB_DETAIL_TIMES) == 0);
+    } else {
+        ASSERT(strcmp(err.msg, err_pieces.msg) == 0);
+    }
+    rdb_content_reader_free(reader);
 }
 
 static void try_payload(const uint8_t *bytes, size_t size)
@@ -261,11 +221,13 @@ static void try_payload(const uint8_t *bytes, size_t size)
     struct rdb_digest_value first;
     struct rdb_digest_value second;
     digest(bytes, size, &first);
+    try_content(bytes, size);
     if (size < RDB_FOOTER_SIZE + 2) {
         return;
     }
     memcpy(payload, bytes, size);
-    footer_repair(payload, size);
+    repair_footer(payload, size);
+    try_content(payload, size);
     if (digest(payload, size, &first)) {
         bool is_again = digest(payload, size, &second);
         ASSERT(is_again);
@@ -291,21 +253,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 }
 
 #ifdef FUZZ_MUTATOR
-/* Of libFuzzer. */
-size_t LLVMFuzzerMutate(uint8_t *bytes, size_t size, size_t size_max);
-size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t size_max, unsigned seed);
-
-/* Every second mutation leaves the input's checksum and lengths right. */
+/* Of blobs, every second mutation leaves the lengths right. */
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t size_max, unsigned seed)
 {
-    size = LLVMFuzzerMutate(bytes, size, size_max);
-    if (seed % 2 == 0 || size < RDB_FOOTER_SIZE + 2) {
-        return size;
-    }
     if (FUZZ_FAMILY == DUMP) {
-        footer_repair(bytes, size);
-    } else if (FUZZ_FAMILY != TABLE) {
-        repair(FUZZ_FAMILY, bytes + 1, size - 1);
+        return mutate_payload(bytes, size, size_max, seed);
+    }
+    if (FUZZ_FAMILY == TABLE && size > 1 && seed % 16 != 0) {
+        return 1 + mutate_value(bytes + 1, size - 1, size_max - 1, seed);
+    }
+    size = LLVMFuzzerMutate(bytes, size, size_max);
+    if (seed % 2 != 0 && size > 1) {
+        repair_blob(blob_families[FUZZ_FAMILY], bytes + 1, size - 1);
     }
     return size;
 }

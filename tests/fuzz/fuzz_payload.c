@@ -1,10 +1,14 @@
 /*
  * Any bytes as a DUMP payload, as a string, and, with a right checksum put behind them, as a value:
- * what the measure says must be what the walk finds, in one piece or byte by byte.
+ * what the measure says must be what the walk finds, in one piece or byte by byte. Brought into the
+ * other family's form and back, a value must have the same content.
  */
 #include "tests/fuzz/fuzz.h"
 
+#include "rdb/digest.h"
 #include "rdb/rdb.h"
+#include "rdb/reform.h"
+#include "tests/fuzz/mutate.h"
 
 #define TEXT_BYTES_MAX ((size_t)1 << 20)
 #define HEAD "REDIS0012"
@@ -71,6 +75,82 @@ static enum rdb_status walk(struct rdb_parser *parser,
     return status;
 }
 
+struct made {
+    uint8_t *bytes;
+    size_t size;
+};
+
+static bool made_add(void *arg, const uint8_t *bytes, size_t size)
+{
+    struct made *made = arg;
+    memcpy(made->bytes + made->size, bytes, size);
+    made->size += size;
+    return true;
+}
+
+/* False: it cannot be decoded. */
+static bool digest_of(const struct rdb_value_place *place,
+                      const struct made *body,
+                      struct rdb_digest_value *out)
+{
+    struct syn_err err;
+    struct rdb_decoder *decoder = rdb_decoder_new(TEXT_BYTES_MAX, &err);
+    struct rdb_digest *digest = rdb_digest_new(RDB_DIGEST_COUNTERS, &err);
+    ASSERT(decoder != NULL);
+    ASSERT(digest != NULL);
+    rdb_digest_begin(digest);
+    size_t used;
+    bool is_decoded =
+        rdb_decoder_begin(decoder, place, rdb_digest_visitor(), digest, &err) &&
+        rdb_decoder_run(decoder, body->bytes, body->size, &used, &err) == RDB_DECODE_DONE;
+    if (is_decoded) {
+        *out = rdb_digest_end(digest);
+    }
+    rdb_digest_free(digest);
+    rdb_decoder_free(decoder);
+    return is_decoded;
+}
+
+static struct made
+reform(struct reformer *reformer, uint8_t type, const struct made *body, enum listpack_form form)
+{
+    struct slice value = {body->bytes, body->size};
+    struct reform reform = reformer_measure(reformer, type, value, form);
+    struct made made = {.bytes = mem_alloc(MEM_RDB, reform.size + 1)};
+    ASSERT(made.bytes != NULL);
+    bool is_written = reformer_write(reformer, type, value, form, made_add, &made);
+    ASSERT(is_written);
+    ASSERT(made.size == reform.size);
+    value = (struct slice){made.bytes, made.size};
+    ASSERT(reformer_measure(reformer, type, value, form).count == 0);
+    return made;
+}
+
+static void try_reform(bool is_valkey, uint8_t type, const uint8_t *bytes, size_t size)
+{
+    struct syn_err err;
+    struct rdb_value_place place = {.type = type, .is_valkey = is_valkey};
+    struct rdb_digest_value before;
+    struct rdb_digest_value after;
+    uint8_t *copy = mem_alloc(MEM_RDB, size + 1); /* its own, so that a read behind it shows */
+    struct reformer *reformer = reformer_new(&err);
+    ASSERT(copy != NULL);
+    ASSERT(reformer != NULL);
+    memcpy(copy, bytes, size);
+    struct made body = {.bytes = copy, .size = size};
+    struct made first = reform(reformer, type, &body, LISTPACK_SHORT);
+    struct made second = reform(reformer, type, &first, LISTPACK_LONG);
+    if (size < 4096 && digest_of(&place, &body, &before)) {
+        bool is_same = digest_of(&place, &second, &after) && before.low == after.low &&
+                       before.high == after.high;
+        ASSERT(is_same);
+    }
+    reformer_free(reformer);
+    mem_free(MEM_RDB, first.bytes);
+    mem_free(MEM_RDB, second.bytes);
+    mem_free(MEM_RDB, copy);
+}
+
 static void try_value(bool is_valkey, uint8_t type, const uint8_t *bytes, size_t size)
 {
     struct syn_err err;
@@ -92,6 +172,9 @@ static void try_value(bool is_valkey, uint8_t type, const uint8_t *bytes, size_t
             ASSERT(measure == RDB_READY);
             ASSERT(total == total_pieces);
             ASSERT(measured == UINT64_MAX || measured == total);
+            if (rdb_type_has_listpack(type)) {
+                try_reform(is_valkey, type, bytes, total);
+            }
         } else if (whole == RDB_ERROR) {
             ASSERT(strcmp(err.msg, err_pieces.msg) == 0);
         }
@@ -166,3 +249,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     try_lower(RDB_TYPE_STREAM_LISTPACKS_3, RDB_TYPE_STREAM_LISTPACKS_2, bytes + 1, size - 1);
     return 0;
 }
+
+#ifdef FUZZ_MUTATOR
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t size_max, unsigned seed)
+{
+    return mutate_payload(bytes, size, size_max, seed);
+}
+#endif

@@ -5,6 +5,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 
+#include "tests/fuzz/mutate.h"
 #include "tests/rdb/feed.h"
 
 /* Feeding byte by byte copies each window: quadratic, so only for short inputs. */
@@ -39,3 +40,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     }
     return 0;
 }
+
+#ifdef FUZZ_MUTATOR
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t size_max, unsigned seed)
+{
+    return mutate_rdb(bytes, size, size_max, seed);
+}
+#endif

@@ -377,6 +377,49 @@ static void test_feed_lost_after_mark(void **state)
     case_end(&c);
 }
 
+/* A master whose child is killed after it had sent all says "\n" before it drops the connection.
+ * Those are no bytes of the stream: it is asked for from its first byte, and begins with that. */
+static void script_keepalive_after_mark(struct fake_peer *peer, void *arg)
+{
+    (void)arg;
+    peer_expect_psync(peer, "PSYNC ? -1");
+    peer_send_full(peer, ID1, OFFSET, "$EOF:" MARK);
+    fake_peer_send(peer, pattern, 100);
+    fake_peer_send(peer, MARK, 40);
+    fake_peer_await_command(peer, "REPLCONF ACK 1000");
+    fake_peer_send_text(peer, "\n");
+    fake_peer_expect_command(peer, "REPLCONF ACK 1000");
+    fake_peer_send_text(peer, "\n\n");
+    fake_peer_expect_command(peer, "REPLCONF ACK 1000");
+    fake_peer_close(peer);
+    peer_expect_psync(peer, "PSYNC " ID1 " 1001");
+    fake_peer_send_text(peer, "+CONTINUE " ID1 "\r\n\n*1\r\n");
+    fake_peer_close(peer);
+    peer_expect_psync(peer, "PSYNC " ID1 " 1005");
+    fake_peer_send_text(peer, "+CONTINUE " ID1 "\r\n\n");
+    fake_peer_send_text(peer, "$4\r\n");
+    fake_peer_wait_closed(peer);
+}
+
+static void test_feed_keepalive_after_mark(void **state)
+{
+    (void)state;
+    for (int backend = IO_BACKEND_URING; backend <= IO_BACKEND_EPOLL; backend++) {
+        static struct peer_case c;
+        memset(&c, 0, sizeof(c));
+        case_start(&c, script_keepalive_after_mark);
+        struct feed_options options = rig_options(c.peer.port);
+        rig_start(&c.rig, (enum io_backend)backend, &options);
+        rig_until_size(&c.rig, 149);
+        /* Within a command a line feed is what it is. */
+        assert_memory_equal(c.rig.bytes + 140, "*1\r\n\n$4\r\n", 9);
+        assert_int_equal(atomic_load_acquire(&c.rig.feed.offset_received), OFFSET + 9);
+        rig_confirm_payload(&c.rig, 1, 140);
+        reader_stop(&c.rig.reader);
+        case_end(&c);
+    }
+}
+
 /* Each connection breaks at another place of the stream; the ids change on the way, as after a
  * failover. Whatever the cuts, the bytes are the stream, once. */
 static void script_lost_live(struct fake_peer *peer, void *arg)
@@ -880,6 +923,7 @@ int main(void)
         cmocka_unit_test(test_feed_lost_handshake),
         cmocka_unit_test(test_feed_lost_snapshot),
         cmocka_unit_test(test_feed_lost_after_mark),
+        cmocka_unit_test(test_feed_keepalive_after_mark),
         cmocka_unit_test(test_feed_lost_live),
         cmocka_unit_test(test_feed_full_again),
         cmocka_unit_test(test_feed_replies),

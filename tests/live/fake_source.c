@@ -1,6 +1,7 @@
 #include "tests/live/fake_source.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/base/alloc.h"
+#include "tests/support/random.h"
 #include "tests/support/servers.h"
 
 #define WORDS_MAX 8
@@ -33,6 +35,38 @@ static bool send_text(int fd, const char *text)
     return send_all(fd, text, strlen(text));
 }
 
+/* Every piece leaves by itself: the socket has TCP_NODELAY. */
+static bool send_pieces(const struct fake_source *source, int fd, const uint8_t *bytes, size_t size)
+{
+    struct random random = {.state = size};
+    uint32_t pieces = source->script.pieces;
+    if (pieces == 0)
+        return send_all(fd, bytes, size);
+    for (size_t pos = 0; pos < size;) {
+        size_t piece = 1 + random_below(&random, pieces);
+        piece = piece < size - pos ? piece : size - pos;
+        if (!send_all(fd, bytes + pos, piece))
+            return false;
+        pos += piece;
+    }
+    return true;
+}
+
+static uint64_t snapshot_offset(const struct fake_source *source)
+{
+    return source->script.offset != 0 ? source->script.offset : FAKE_SOURCE_OFFSET;
+}
+
+static const char *replid(const struct fake_source *source)
+{
+    const struct fake_source_script *script = &source->script;
+    bool is_changed = script->continue_replid != NULL && script->continue_replid[0] != '\0' &&
+                      atomic_load_relaxed(&source->continued_count) > 0;
+    if (is_changed)
+        return script->continue_replid;
+    return script->replid != NULL ? script->replid : FAKE_SOURCE_REPLID;
+}
+
 static bool send_info(const struct fake_source *source, int fd)
 {
     const struct fake_source_script *script = &source->script;
@@ -41,29 +75,46 @@ static bool send_info(const struct fake_source *source, int fd)
                         sizeof(body),
                         "# Server\r\n%s:%s\r\nredis_mode:standalone\r\nrun_id:%s\r\n"
                         "loading:0\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n"
-                        "master_replid:%s\r\nmaster_repl_offset:%zu\r\n# Cluster\r\n"
+                        "master_replid:%s\r\nmaster_repl_offset:%llu\r\n# Cluster\r\n"
                         "cluster_enabled:0\r\n# Keyspace\r\n",
                         script->is_valkey ? "redis_version:7.2.4\r\nserver_name:valkey\r\n"
                                             "valkey_version"
                                           : "redis_version",
                         script->version,
-                        FAKE_SOURCE_REPLID,
-                        FAKE_SOURCE_REPLID,
-                        FAKE_SOURCE_OFFSET + script->stream_size);
+                        replid(source),
+                        replid(source),
+                        (unsigned long long)(snapshot_offset(source) + script->stream_size));
     snprintf(head, sizeof(head), "$%d\r\n", size);
     return send_text(fd, head) && send_text(fd, body) && send_text(fd, "\r\n");
 }
 
 /* False: the connection is to be closed. */
-static bool serve_psync(struct fake_source *source, uint32_t i)
+static bool send_stream(struct fake_source *source, int fd, size_t pos)
+{
+    const struct fake_source_script *script = &source->script;
+    bool is_cut = source->cut_index < script->cut_count;
+    size_t end = is_cut ? script->cuts[source->cut_index] : script->stream_size;
+    if (end < pos) { /* the cut lies behind what is asked for */
+        end = script->stream_size;
+        is_cut = false;
+    }
+    source->sent_max = end > source->sent_max ? end : source->sent_max;
+    source->cut_index += is_cut;
+    return send_pieces(source, fd, script->stream + pos, end - pos) && !is_cut;
+}
+
+static bool serve_full(struct fake_source *source, uint32_t i)
 {
     int fd = source->connections[i].fd;
     const struct fake_source_script *script = &source->script;
     char line[128];
-    if (script->psync_answer != NULL)
-        return send_text(fd, script->psync_answer);
+    counter_add(&source->full_count, 1);
     /* A keep-alive first, as a server sends while it forks. */
-    snprintf(line, sizeof(line), "+FULLRESYNC %s %d\r\n\n", FAKE_SOURCE_REPLID, FAKE_SOURCE_OFFSET);
+    snprintf(line,
+             sizeof(line),
+             "+FULLRESYNC %s %llu\r\n\n",
+             replid(source),
+             (unsigned long long)snapshot_offset(source));
     if (!send_text(fd, line))
         return false;
     long long announced =
@@ -73,19 +124,51 @@ static bool serve_psync(struct fake_source *source, uint32_t i)
     else
         snprintf(line, sizeof(line), "$%lld\r\n", announced);
     const char *mark = script->mark != NULL ? script->mark : FAKE_SOURCE_MARK;
-    bool is_sent = send_text(fd, line) && send_all(fd, script->payload, script->payload_size) &&
+    bool is_sent = send_text(fd, line) &&
+                   send_pieces(source, fd, script->payload, script->payload_size) &&
                    !script->is_cut && (announced >= 0 || send_text(fd, mark));
     /* As a server does: a replica finds the mark only where what it received so far ends. */
     source->connections[i].is_stream_due = announced < 0;
-    return is_sent && (announced < 0 || send_all(fd, script->stream, script->stream_size));
+    source->connections[i].acks_seen = 0;
+    return is_sent && (announced < 0 || send_stream(source, fd, 0));
+}
+
+static bool serve_continue(struct fake_source *source, uint32_t i, const char *id, uint64_t next)
+{
+    const struct fake_source_script *script = &source->script;
+    uint64_t first = snapshot_offset(source) + 1;
+    char line[64] = "+CONTINUE\r\n";
+    if (strcmp(id, replid(source)) != 0 || next < first || next - first > source->sent_max) {
+        fprintf(
+            stderr, "a fake source was asked for PSYNC %s %llu\n", id, (unsigned long long)next);
+        counter_add(&source->wrong_count, 1);
+        return serve_full(source, i);
+    }
+    counter_add(&source->continued_count, 1);
+    if (script->continue_replid == NULL || script->continue_replid[0] != '\0')
+        snprintf(line, sizeof(line), "+CONTINUE %s\r\n", replid(source));
+    return send_text(source->connections[i].fd, line) &&
+           send_stream(source, source->connections[i].fd, (size_t)(next - first));
+}
+
+static bool serve_psync(struct fake_source *source, uint32_t i, char *const *words, size_t count)
+{
+    if (source->script.psync_answer != NULL)
+        return send_text(source->connections[i].fd, source->script.psync_answer);
+    /* A server that was never a replica of this one may ask by an id of its own: only what was
+     * served once is continued. */
+    if (count != 3 || source->cut_index == 0 || strcmp(words[1], "?") == 0)
+        return serve_full(source, i);
+    return serve_continue(source, i, words[1], strtoull(words[2], NULL, 10));
 }
 
 static bool serve_ack(struct fake_source *source, uint32_t i)
 {
-    if (!source->connections[i].is_stream_due)
+    if (!source->connections[i].is_stream_due ||
+        source->connections[i].acks_seen++ < source->script.acks_ignored)
         return true;
     source->connections[i].is_stream_due = false;
-    return send_all(source->connections[i].fd, source->script.stream, source->script.stream_size);
+    return send_stream(source, source->connections[i].fd, 0);
 }
 
 static bool serve(struct fake_source *source, uint32_t i, char *const *words, size_t count)
@@ -98,7 +181,7 @@ static bool serve(struct fake_source *source, uint32_t i, char *const *words, si
     if (strcasecmp(words[0], "INFO") == 0)
         return send_info(source, fd);
     if (strcasecmp(words[0], "PSYNC") == 0)
-        return serve_psync(source, i);
+        return serve_psync(source, i, words, count);
     if (strcasecmp(words[0], "REPLCONF") == 0 && count > 1 && strcasecmp(words[1], "ACK") == 0)
         return serve_ack(source, i);
     if (strcasecmp(words[0], "REPLCONF") == 0 || strcasecmp(words[0], "SELECT") == 0 ||
@@ -172,6 +255,7 @@ static void take_connection(struct fake_source *source)
     int fd = accept(source->listen_fd, NULL, NULL);
     if (fd < 0)
         return;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     for (uint32_t i = 0; i < FAKE_SOURCE_CONNECTIONS; i++) {
         if (source->connections[i].fd == 0) {
             source->connections[i].fd = fd;

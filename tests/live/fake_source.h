@@ -33,6 +33,17 @@ struct fake_source_script {
     bool is_cut;       /* close after the payload */
     const uint8_t *stream;
     size_t stream_size;
+    uint64_t offset;    /* of the snapshot; 0: FAKE_SOURCE_OFFSET */
+    const char *replid; /* NULL: FAKE_SOURCE_REPLID */
+    uint32_t pieces;    /* payload and stream in sends of 1 to so many bytes; 0: whole */
+    /* Positions in the stream, ascending: the connection ends there, once each, and the next PSYNC
+     * is answered with +CONTINUE. */
+    const size_t *cuts;
+    uint32_t cut_count;
+    const char *continue_replid; /* named in +CONTINUE, and asked for from then on; "": none is
+                                    named, as to 3.2; NULL: `replid` */
+    uint32_t acks_ignored; /* before one opens the stream behind an EOF mark: a master that has not
+                              yet noticed that its child ended */
 };
 
 struct fake_source {
@@ -41,11 +52,18 @@ struct fake_source {
     int listen_fd;
     uint16_t port;
     atomic_bool is_stopping; /* W: test. R: thread. */
+    /* W: thread. R: test, after the program ended. */
+    atomic_uint full_count;      /* answered with +FULLRESYNC */
+    atomic_uint continued_count; /* answered with +CONTINUE */
+    atomic_uint wrong_count;     /* PSYNCs that asked for what was never sent, or a wrong id */
+    uint32_t cut_index;
+    size_t sent_max; /* bytes of the stream that ever left */
     struct {
         int fd; /* 0: a free place */
         char in[4096];
         size_t in_size;
-        bool is_stream_due; /* its payload had an EOF mark: the stream waits for the first ACK */
+        bool is_stream_due; /* its payload had an EOF mark: the stream waits for an ACK */
+        uint32_t acks_seen;
     } connections[FAKE_SOURCE_CONNECTIONS];
 };
 

@@ -196,6 +196,8 @@ static uint64_t compare_all(
         snprintf(cursor, sizeof(cursor), "%s", reply->element[0]->str);
         for (size_t i = 0; i < reply->element[1]->elements; i++) {
             const redisReply *key = reply->element[1]->element[i];
+            if (dataset_is_position(key->str, key->len))
+                continue;
             struct value a = value_read(left, key);
             struct value b = value_read(owner(arg, key), key);
             bool is_equal = only_missing ? strcmp(b.type, "none") != 0 : values_are_equal(&a, &b);

@@ -113,9 +113,9 @@ static void test_no_permission(void **state)
     test_command_ok(live_redis(&source), "ACL SETUSER weak on >pw ~* &* +@all -psync");
     snprintf(uri, sizeof(uri), "redis://weak:pw@127.0.0.1:%u", live_port(&source));
     EXPECT_REFUSAL(uri, destination.uri, 5, "weak", "psync", "ACL SETUSER");
-    test_command_ok(live_redis(&destination), "ACL SETUSER weak on >pw ~* &* +@all -restore");
+    test_command_ok(live_redis(&destination), "ACL SETUSER weak on >pw ~* &* +@all -rpush");
     snprintf(uri, sizeof(uri), "redis://weak:pw@127.0.0.1:%u", live_port(&destination));
-    EXPECT_REFUSAL(source.uri, uri, 7, "weak", "restore", "ACL SETUSER");
+    EXPECT_REFUSAL(source.uri, uri, 7, "weak", "rpush", "ACL SETUSER");
 }
 
 /* A right that is taken away while running: the command and the user's right are named. */
@@ -126,7 +126,7 @@ static void test_permission_withdrawn(void **state)
     struct test_cli cli;
     test_command_ok(live_redis(&destination), "ACL SETUSER shrinking on >pw ~* &* +@all");
     snprintf(right.uri, sizeof(right.uri), "redis://shrinking:pw@127.0.0.1:%u", live_port(&right));
-    live_spawn(&cli, &source, &right, NULL);
+    live_spawn(&cli, &source, &right, "--retry-connection", "0", "--retry-other", "0", NULL);
     live_wait_phase(&cli, "live");
     test_command_ok(live_redis(&destination), "ACL SETUSER shrinking -lpush");
     test_command_ok(live_redis(&source), "LPUSH list a");
@@ -229,7 +229,7 @@ static void kill_destination(bool in_snapshot)
     dataset_load(source.client, 1, 60);
     if (in_snapshot)
         test_command_ok(live_redis(&source), "CONFIG SET rdb-key-save-delay 1000");
-    live_spawn(&cli, &source, &right, NULL);
+    live_spawn(&cli, &source, &right, "--retry-connection", "0", "--retry-other", "0", NULL);
     if (in_snapshot) {
         uint64_t deadline = test_deadline(LIVE_WAIT_MS);
         while (live_total(&cli, "keys") < 50)
@@ -293,7 +293,7 @@ static void test_destination_out_of_memory(void **state)
     dataset_load(source.client, 2, 30);
     test_command_ok(live_redis(&destination), "CONFIG SET maxmemory-policy noeviction");
     test_command_ok(live_redis(&destination), "CONFIG SET maxmemory 3mb");
-    live_spawn(&cli, &source, &destination, NULL);
+    live_spawn(&cli, &source, &destination, "--retry-other", "0", NULL);
     live_expect_end(&cli, 7, "OOM", "snapshot byte", "raise the destination's maxmemory", NULL);
     test_command_ok(live_redis(&destination), "CONFIG SET maxmemory 0");
 }
@@ -305,7 +305,7 @@ static void test_destination_misconf(void **state)
     struct live_side right;
     live_side_start(
         &right, TEST_REQUIRED_VERSION, 0, 0, (const char *[]){"--dbfilename", "folder", NULL});
-    live_spawn(&cli, &source, &right, NULL);
+    live_spawn(&cli, &source, &right, "--retry-connection", "0", "--retry-other", "0", NULL);
     live_wait_phase(&cli, "live");
     /* A folder in the place of the file makes every save fail. */
     test_command_ok(live_redis(&right), "CONFIG SET save %s", "3600 1");
@@ -335,7 +335,7 @@ static void test_destination_fails_over(void **state)
     struct test_cli cli;
     live_side_start(&right, TEST_REQUIRED_VERSION, 0, 0, NULL);
     live_side_start(&other, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    live_spawn(&cli, &source, &right, NULL);
+    live_spawn(&cli, &source, &right, "--retry-connection", "0", "--retry-other", "0", NULL);
     live_wait_phase(&cli, "live");
     test_server_replicate(&right.server, &other.server);
     test_command_ok(live_redis(&source), "SET after failover");
@@ -377,7 +377,7 @@ static void test_too_few_databases(void **state)
     live_expect_texts(errors, "database 9", "4 databases", "--db-map", NULL);
     free(errors);
     test_command_ok(live_redis(&source), "DEL key");
-    live_spawn(&cli, &source, &right, NULL);
+    live_spawn(&cli, &source, &right, "--retry-connection", "0", "--retry-other", "0", NULL);
     live_wait_phase(&cli, "live");
     test_command_ok(live_redis(&source), "SET key value");
     test_command_ok(live_redis(&source), "SELECT 0");

@@ -1,6 +1,6 @@
-/* Recorded snapshots and streams played by a fake master: whole, they must give what a real replica
- * makes of them; damaged, they must end the task with a message and never with wrong data called
- * right. */
+/* Snapshots and streams played by a fake master: recorded snapshots must give what a real replica
+ * makes of them; damaged bytes must end the task with a message and never with wrong data called
+ * right. Recorded streams are in test_replay.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -77,81 +77,6 @@ static int play(const struct fake_source_script *script,
 }
 
 /* ---- whole ---- */
-
-/* The same bytes go to a real replica of the destination's version: both sides must then hold the
- * same, in every database. A wrong decision about any command of the stream (order, database,
- * transaction, script, expiry) shows as a difference. */
-static void
-replay(const char *name, const char *version, bool is_valkey, const char *server, int64_t announced)
-{
-    if (!test_server_available(server))
-        return;
-    char path[128];
-    snprintf(path, sizeof(path), "rdb/%s-snapshot/dump.rdb", name);
-    struct bytes snapshot = fixture(path);
-    snprintf(path, sizeof(path), "stream/%s/stream.resp", name);
-    struct bytes stream = fixture(path);
-    struct live_side to, replica;
-    live_side_start(&to, server, 0, 0, NULL);
-    live_side_start(&replica, server, 0, 0, NULL);
-    struct fake_source *fake =
-        fake_source_start(&(struct fake_source_script){.version = version,
-                                                       .is_valkey = is_valkey,
-                                                       .payload = snapshot.at,
-                                                       .payload_size = snapshot.size,
-                                                       .announced = announced,
-                                                       .stream = stream.at,
-                                                       .stream_size = stream.size});
-    test_command_ok(live_redis(&replica), "REPLICAOF 127.0.0.1 %d", (int)fake->port);
-    char value[32] = "";
-    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
-    while (strtoull(value, NULL, 10) < FAKE_SOURCE_OFFSET + stream.size) {
-        test_poll(deadline, "the real replica to have it all");
-        test_info(live_redis(&replica), "slave_repl_offset", value, sizeof(value));
-    }
-    test_command_ok(live_redis(&replica), "REPLICAOF NO ONE");
-    struct live_side from = {.is_cluster = false};
-    snprintf(from.uri, sizeof(from.uri), "127.0.0.1:%u", fake->port);
-    char *errors;
-    int status = live_run(&errors, &from, &to, "--once", NULL);
-    if (status != 0)
-        fail_msg("%s: exit status %d: %s", name, status, errors);
-    free(errors);
-    fake_source_stop(fake);
-    uint64_t keys = dataset_key_count(replica.client);
-    assert_true(keys > 10);
-    /* What the first member of a set is differs between any two servers since 5.0, and 2.8 leaves
-     * a script that asks for it to its replicas. */
-    test_command_ok(live_redis(&replica), "DEL ev:l");
-    test_command_ok(live_redis(&to), "DEL ev:l");
-    for (uint32_t db = 0; db < 16; db++)
-        assert_int_equal(live_db_differences(live_redis(&replica), db, live_redis(&to), db), 0);
-    live_side_stop(&to);
-    live_side_stop(&replica);
-    free(snapshot.at);
-    free(stream.at);
-}
-
-static void test_replay_redis_2_8(void **state)
-{
-    (void)state;
-    replay("redis-2.8.24", "2.8.24", false, "redis-6.0", 0);
-    replay("redis-2.8.24", "2.8.24", false, "redis-7.0", 0);
-}
-
-static void test_replay_redis_7_4(void **state)
-{
-    (void)state;
-    replay("redis-7.4.1", "7.4.1", false, "redis-8.0", 0);
-    replay("redis-7.4.1", "7.4.1", false, "redis-8.0", -1);
-}
-
-static void test_replay_valkey_9(void **state)
-{
-    (void)state;
-    replay("valkey-9.1.2-ver9", "9.1.2", true, "valkey-9", 0);
-    replay("valkey-9.1.2-ver9", "9.1.2", true, "valkey-9", -1);
-}
 
 /* Every recorded snapshot that the destination can load must load whole. */
 static void test_old_snapshots(void **state)
@@ -422,9 +347,6 @@ static void test_refused_psync(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_replay_redis_2_8),
-        cmocka_unit_test(test_replay_redis_7_4),
-        cmocka_unit_test(test_replay_valkey_9),
         cmocka_unit_test_setup(test_old_snapshots, empty_sides),
         DAMAGED(test_bad_checksum),
         DAMAGED(test_bit_flips),

@@ -58,9 +58,13 @@ static void __attribute__((sentinel)) refused(const char *uri, int status, ...)
     assert_int_equal(dataset_key_count(file_destination->client), 0);
 }
 
-/* A destination that takes nothing: reads are answered, so that the task begins; writes wait. */
-static void hold_writes(void)
+/* From here on the destination takes nothing. The task has begun, slowly (--snapshot-bytes), since
+ * before that the destination is asked by writing what it takes. */
+static void hold_writes(const struct test_cli *cli)
 {
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (live_streams_sum(cli, "snapshot_bytes") == 0)
+        test_poll(deadline, "the first bytes");
     test_command_ok(live_redis(file_destination), "CLIENT PAUSE 600000 WRITE");
 }
 
@@ -75,6 +79,20 @@ static void wait_for_full_queue(const struct test_cli *cli)
     uint64_t deadline = test_deadline(LIVE_WAIT_MS);
     while (live_streams_sum(cli, "queue_percent") < 100)
         test_poll(deadline, "a full queue");
+}
+
+/* The first progress that says that the only stream waits for this. */
+static json_t *progress_waiting(const struct test_cli *cli, const char *what)
+{
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    for (;; test_poll(deadline, what)) {
+        json_t *progress = live_event(cli, "progress");
+        const json_t *stream = json_array_get(json_object_get(progress, "streams"), 0);
+        const char *wait = json_string_value(json_object_get(stream, "wait"));
+        if (wait != NULL && strcmp(wait, what) == 0)
+            return progress;
+        json_decref(progress);
+    }
 }
 
 /* ---- files ---- */
@@ -138,6 +156,34 @@ static uint64_t peak_memory(const struct test_cli *cli)
     return kib * 1024;
 }
 
+/* Those of this type in a record of losses are of these keys, in this order, with this outcome. */
+static void expect_losses(const char *path,
+                          const char *type,
+                          const char *outcome,
+                          unsigned count,
+                          const char *const *keys)
+{
+    char line[4096];
+    unsigned seen = 0;
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        json_t *loss = json_loads(line, 0, NULL);
+        assert_non_null(loss);
+        if (strcmp(json_string_value(json_object_get(loss, "type")), type) == 0) {
+            assert_true(seen < count);
+            assert_string_equal(json_string_value(json_object_get(loss, "outcome")), outcome);
+            assert_string_equal(json_string_value(json_object_get(loss, "key")), keys[seen]);
+            assert_int_equal(
+                strncmp(json_string_value(json_object_get(loss, "source")), "file:///", 8), 0);
+            seen++;
+        }
+        json_decref(loss);
+    }
+    fclose(file);
+    assert_int_equal(seen, count);
+}
+
 /* ---- life ---- */
 
 /* Whatever a task of a server would do behind the snapshot, that of a file ends, and says so: no
@@ -191,10 +237,10 @@ static void test_progress(void **state)
     test_command_ok(live_redis(&source), "DEBUG POPULATE 40000 key 300");
     file_save(live_redis(&source), &source.server, path);
     snprintf(uri, sizeof(uri), "file://%s", path);
-    hold_writes();
-    file_spawn(&cli, uri, "--memory", "8m", NULL);
+    file_spawn(&cli, uri, "--memory", "8m", "--snapshot-bytes", "4m", NULL);
+    hold_writes(&cli);
     wait_for_full_queue(&cli);
-    json_t *progress = live_event(&cli, "progress");
+    json_t *progress = progress_waiting(&cli, "destination");
     const json_t *stream = json_array_get(json_object_get(progress, "streams"), 0);
     struct stat stat_of;
     assert_int_equal(stat(path, &stat_of), 0);
@@ -224,8 +270,8 @@ static void test_signal(void **state)
     test_command_ok(live_redis(&source), "DEBUG POPULATE 60000 key 300");
     file_save(live_redis(&source), &source.server, path);
     snprintf(uri, sizeof(uri), "file://%s", path);
-    hold_writes();
-    file_spawn(&cli, uri, "--memory", "8m", NULL);
+    file_spawn(&cli, uri, "--memory", "8m", "--snapshot-bytes", "4m", NULL);
+    hold_writes(&cli);
     wait_for_full_queue(&cli);
     test_cli_signal(&cli, SIGINT);
     live_wait_phase(&cli, "draining");
@@ -298,11 +344,18 @@ static void test_functions_into_redis_6_0(void **state)
     file_spawn(&cli, uri, NULL);
     live_expect_end(&cli, 7, "function libraries", "--on-unsupported", uri, NULL);
     assert_int_equal(dataset_key_count(file_destination->client), 0);
-    file_spawn(&cli, uri, "--on-unsupported", "degrade", NULL);
+    char path[300];
+    path_of(path, "losses-functions");
+    file_spawn(&cli, uri, "--on-unsupported", "degrade", "--losses", path, NULL);
     live_expect_end(&cli, 0, NULL);
     char *output = test_cli_output(&cli);
-    live_expect_texts(output, "a function library is left out", NULL);
+    live_expect_texts(output, "a function library (key hash", "is left out", NULL);
     free(output);
+    expect_losses(
+        path, "function library", "skipped", 2, (const char *const[]){"other", "labfuncs"});
+    json_t *result = live_event(&cli, "result");
+    assert_true(json_integer_value(json_object_get(result, "values_skipped")) >= 2);
+    json_decref(result);
     file_other_stop();
 }
 
@@ -525,6 +578,71 @@ static void test_damaged_files(void **state)
     free(bytes);
 }
 
+/* A damaged value in a file whose frame is whole: the load stops there, or sets it aside, tells
+ * which it is, and loads the rest. */
+static void test_damaged_value(void **state)
+{
+    (void)state;
+    static const char rdb[] = "REDIS0009\xfe\x00"
+                              "\x0d\4good\x11\x11\0\0\0\x0d\0\0\0\2\0\0\1f\3\1v\xff"
+                              "\x0d\3bad\x11\x11\0\0\0\x0d\0\0\0\2\0\0\1f\3\xc5v\xff"
+                              "\x00\4text\1t"
+                              "\xff\0\0\0\0\0\0\0";
+    char uri[320], path[300];
+    struct test_cli cli;
+    write_file("bad-value.rdb", rdb, sizeof(rdb)); /* its NUL is the checksum's last byte */
+    uri_of(uri, "bad-value.rdb");
+    file_spawn(&cli, uri, NULL);
+    live_expect_end(&cli, 5, "bad-value.rdb", "damaged", NULL);
+    file_side_empty(file_destination);
+    path_of(path, "losses-corrupt");
+    file_spawn(&cli, uri, "--on-corrupt", "skip", "--losses", path, NULL);
+    live_expect_end(&cli, 0, NULL);
+    expect_losses(path, "hash (ziplist)", "corrupt", 1, (const char *const[]){"bad"});
+    assert_int_equal(dataset_key_count(file_destination->client), 2);
+    redisReply *reply = test_command(live_redis(file_destination), "HGET good f");
+    assert_string_equal(reply->str, "v");
+    freeReplyObject(reply);
+}
+
+static void load_again(const char *uri)
+{
+    file_load(uri, "--on-nonempty", "overwrite", NULL);
+    assert_int_equal(live_differences(&source, file_destination), 0);
+    file_side_empty(file_destination);
+}
+
+/* A destination that fails while it is loaded: nothing of the load is known there afterwards, so it
+ * ends at once and says how to begin anew, which makes it whole. */
+static void test_destination_that_fails(void **state)
+{
+    (void)state;
+    char path[300], uri[320];
+    struct test_cli cli;
+    redisContext *to = live_redis(file_destination);
+    dataset_load(source.client, 9, 20);
+    test_command_ok(live_redis(&source), "DEBUG POPULATE 20000 key 300");
+    file_save(live_redis(&source), &source.server, path);
+    snprintf(uri, sizeof(uri), "file://%s", path);
+
+    file_spawn(&cli, uri, "--memory", "8m", "--snapshot-bytes", "1m", NULL);
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (live_total(&cli, "keys") <= 0)
+        test_poll(deadline, "the first keys");
+    freeReplyObject(test_command(to, "CLIENT KILL TYPE normal SKIPME yes"));
+    live_expect_end(&cli, 7, "loaded in part", "--on-nonempty overwrite", NULL);
+    load_again(uri);
+
+    file_spawn(&cli, uri, "--memory", "8m", "--snapshot-bytes", "1m", NULL);
+    deadline = test_deadline(LIVE_WAIT_MS);
+    while (live_total(&cli, "keys") <= 0)
+        test_poll(deadline, "the first keys");
+    test_command_ok(to, "CONFIG SET maxmemory 1mb");
+    live_expect_end(&cli, 7, "loaded in part", "--on-nonempty overwrite", NULL);
+    test_command_ok(to, "CONFIG SET maxmemory 0");
+    load_again(uri);
+}
+
 /* The file is written to while it is read: the destination stands still until it was. */
 static void change_while_read(const char *name, off_t by, const char *wanted)
 {
@@ -534,8 +652,8 @@ static void change_while_read(const char *name, off_t by, const char *wanted)
     char *bytes = read_file(file_save(live_redis(&source), &source.server, saved), &size);
     write_file(name, bytes, size);
     free(bytes);
-    hold_writes();
-    file_spawn(&cli, uri_of(uri, name), "--memory", "8m", NULL);
+    file_spawn(&cli, uri_of(uri, name), "--memory", "8m", "--snapshot-bytes", "4m", NULL);
+    hold_writes(&cli);
     wait_for_full_queue(&cli);
     assert_int_equal(truncate(path_of(path, name), (off_t)size + by), 0);
     let_go();
@@ -600,8 +718,8 @@ static void test_bigger_than_memory(void **state)
     send_big(from);
     file_save(from, &source.server, path);
     snprintf(uri, sizeof(uri), "file://%s", path);
-    hold_writes();
-    file_spawn(&cli, uri, "--memory", "8m", NULL);
+    file_spawn(&cli, uri, "--memory", "8m", "--snapshot-bytes", "20m", NULL);
+    hold_writes(&cli);
     wait_for_full_queue(&cli);
     let_go();
     for (int i = 0; i < 3; i++) {
@@ -637,6 +755,8 @@ int main(void)
         cmocka_unit_test_setup(test_standard_input_that_is_no_good, empty_sides),
         cmocka_unit_test_setup(test_files_that_are_no_good, empty_sides),
         cmocka_unit_test_setup(test_damaged_files, empty_sides),
+        cmocka_unit_test_setup(test_damaged_value, empty_sides),
+        cmocka_unit_test_setup(test_destination_that_fails, empty_sides),
         cmocka_unit_test_setup(test_file_that_changes, empty_sides),
         cmocka_unit_test_setup(test_bigger_than_memory, empty_sides),
     };

@@ -318,12 +318,11 @@ static void test_both_back_lengths(void **state)
         listpack_end(&blob);
         build_reset(&value);
         build_blob(&value, &blob);
-        static const struct lines_options whole = {.exact = true};
-        check(RDB_TYPE_SET_LISTPACK,
-              false,
-              &whole,
-              value.size,
-              "m #16378:a807bb28930b1c1e\nm 'a\nm 'b\n");
+        static const char expected[] = "m #16378:a807bb28930b1c1e\nm 'a\nm 'b\n";
+        for (size_t at = 0; at < value.size; at++) {
+            struct lines_options how = {.first = at, .exact = true};
+            check(RDB_TYPE_SET_LISTPACK, false, &how, value.size, expected);
+        }
     }
 }
 

@@ -492,6 +492,16 @@ static void test_streams(void **state)
     refuse_node(22, cut);
     numbers((const int8_t[]){1, 0, 0, 0, 2, 0, 0, 3, 2, 0, 0, 3}, 12);
     refuse_node(22, "a stream node with more entries than it says");
+    /* The node's id is 1-1. The same id again, a lower one, also behind a deleted entry; 0-0. */
+    static const char order[] = "a stream entry whose id is not above the one before it";
+    numbers((const int8_t[]){2, 0, 0, 0, 2, 0, 0, 3, 2, 0, 0, 3}, 12);
+    refuse_node(22, order);
+    numbers((const int8_t[]){2, 0, 0, 0, 2, 1, 0, 3, 2, 0, 9, 3}, 12);
+    refuse_node(22, order);
+    numbers((const int8_t[]){1, 1, 0, 0, 3, 1, 1, 3, 2, 1, 0, 3}, 12);
+    refuse_node(22, order);
+    numbers((const int8_t[]){1, 0, 0, 0, 2, -1, -1, 3}, 8);
+    refuse_node(14, order);
     numbers((const int8_t[]){1, 0, 2, 1, 1, 0}, 6);
     blob.bytes[15] = 2;
     refuse_node(14, "a listpack entry with a wrong back length");
@@ -506,7 +516,9 @@ static void test_streams(void **state)
                 "\x01\x0f"
                 "123456789012345",
                 17);
-    refuse(RDB_TYPE_STREAM_LISTPACKS, false, "", 2, "a stream node whose key is not 16 bytes");
+    refuse(RDB_TYPE_STREAM_LISTPACKS, false, "", 1, "a stream node whose key is not 16 bytes");
+    value.size = 2; /* without waiting for it */
+    refuse(RDB_TYPE_STREAM_LISTPACKS, false, "", 1, "a stream node whose key is not 16 bytes");
 }
 
 static void test_types(void **state)

@@ -116,6 +116,70 @@ static void test_many_members(void **state)
     rdb_decoder_free(decoder);
 }
 
+/* `count` copies of a unit, in windows of many. */
+static void run_units(uint8_t type,
+                      const struct build *head,
+                      const struct build *unit,
+                      uint64_t count,
+                      uint64_t visits)
+{
+    struct sum sum;
+    struct rdb_decoder *decoder = decoder_at(type, &sum);
+    enum rdb_decode status = run(decoder, head->bytes, head->size);
+    size_t batch = WINDOW_BYTES / unit->size;
+    for (size_t i = 0; i < batch; i++) {
+        memcpy(window + i * unit->size, unit->bytes, unit->size);
+    }
+    for (uint64_t left = count; left > 0;) {
+        size_t now = left < batch ? (size_t)left : batch;
+        assert_int_equal(status, RDB_DECODE_MORE);
+        status = run(decoder, window, now * unit->size);
+        left -= now;
+    }
+    assert_int_equal(status, RDB_DECODE_DONE);
+    assert_true(sum.visits == visits);
+    rdb_decoder_free(decoder);
+}
+
+/* Elements that hold nothing are the most work for a byte: it must stay in proportion to the bytes,
+ * or this does not end. */
+static void test_many_nothings(void **state)
+{
+    (void)state;
+    static struct build head;
+    static struct build unit;
+    static struct build blob;
+    const uint64_t count = 20000000;
+    build_reset(&head);
+    build_len(&head, count);
+    build_reset(&unit);
+    build_text(&unit, "");
+    run_units(RDB_TYPE_LIST, &head, &unit, count, count);
+    build_text(&unit, "");
+    run_units(RDB_TYPE_HASH, &head, &unit, count, 2 * count);
+
+    /* Nodes without elements; groups without anything, which are visited but not counted here. */
+    build_reset(&head);
+    build_len(&head, count / 20);
+    ziplist_begin(&blob);
+    ziplist_end(&blob);
+    build_reset(&unit);
+    build_blob(&unit, &blob);
+    run_units(RDB_TYPE_LIST_QUICKLIST, &head, &unit, count / 20, 0);
+    listpack_begin(&blob);
+    listpack_end(&blob);
+    build_reset(&unit);
+    build_len(&unit, 2);
+    build_blob(&unit, &blob);
+    run_units(RDB_TYPE_LIST_QUICKLIST_2, &head, &unit, count / 20, 0);
+    build_reset(&head);
+    build_bytes(&head, "\0\0\0\0", 4);
+    build_len(&head, count / 4);
+    build_reset(&unit);
+    build_bytes(&unit, "\0\0\0\0\0", 5);
+    run_units(RDB_TYPE_STREAM_LISTPACKS, &head, &unit, count / 4, 0);
+}
+
 /* A list of nodes, all of them cut by the windows. */
 static void test_many_nodes(void **state)
 {
@@ -369,6 +433,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_members),
+        cmocka_unit_test(test_many_nothings),
         cmocka_unit_test(test_many_nodes),
         cmocka_unit_test(test_long_string),
         cmocka_unit_test(test_long_compressed_string),

@@ -244,7 +244,7 @@ static void test_streams(void **state)
     digest = without;
 }
 
-/* Of a module's value the bytes are all that can be compared. */
+/* Of a module's value the items are all that can be compared. */
 static void test_modules(void **state)
 {
     (void)state;

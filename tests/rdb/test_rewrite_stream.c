@@ -365,6 +365,11 @@ static void test_groups_that_do_not_agree(void **state)
     rewrite_rig_end(&rig, false);
     assert_non_null(strstr(rig.err_text, "pending entries that no consumer has"));
     begin_live_stream();
+    struct rdb_stream_entry entry = {.id = {9, 9}};
+    assert_int_equal(rewriter_visitor()->stream_entry(rig.rewriter, &entry), RDB_STOP);
+    rewrite_rig_end(&rig, false);
+    assert_non_null(strstr(rig.err_text, "a stream entry has no fields"));
+    begin_live_stream();
     give_group("g");
     give_pending(3, 70);
     assert_int_equal(give_pending(3, 70), RDB_STOP);

@@ -9,15 +9,33 @@
 #define DIFFERENCES_SHOWN 10
 #define DB_COUNT 16
 
+static uint64_t position_count(redisContext *context)
+{
+    redisReply *reply = test_command(context, "KEYS syncline:*");
+    uint64_t count = 0;
+    for (size_t i = 0; i < reply->elements; i++)
+        count += dataset_is_position(reply->element[i]->str, reply->element[i]->len);
+    freeReplyObject(reply);
+    return count;
+}
+
 uint64_t dataset_key_count(struct test_client *client)
 {
     uint64_t total = 0;
     for (uint32_t i = 0; i < test_client_count(client); i++) {
-        redisReply *reply = test_command(test_client_at(client, i), "INFO keyspace");
-        for (const char *at = reply->str; (at = strstr(at, ":keys=")) != NULL; at++) {
+        redisContext *context = test_client_at(client, i);
+        redisReply *reply = test_command(context, "INFO keyspace");
+        for (const char *at = reply->str; (at = strstr(at, "db")) != NULL; at++) {
             unsigned long long count = 0;
-            if (sscanf(at, ":keys=%llu", &count) == 1)
-                total += count;
+            int db = 0;
+            if (sscanf(at, "db%d:keys=%llu", &db, &count) == 2) {
+                bool has_databases = !test_client_is_cluster(client);
+                if (has_databases)
+                    test_command_ok(context, "SELECT %d", db);
+                total += count - position_count(context);
+                if (has_databases)
+                    test_command_ok(context, "SELECT 0");
+            }
         }
         freeReplyObject(reply);
     }
@@ -106,7 +124,8 @@ static uint64_t compare_keys(struct test_client *left,
         struct answer a = read_answer(owner(left, key));
         struct answer b = read_answer(owner(right, key));
         bool is_equal = strcmp(a.digest, b.digest) == 0 && a.expiry_ms == b.expiry_ms;
-        if (is_equal || is_ignored(key, ignored_prefix) || (only_missing && b.expiry_ms != -2))
+        if (is_equal || is_ignored(key, ignored_prefix) ||
+            dataset_is_position(key->str, key->len) || (only_missing && b.expiry_ms != -2))
             continue;
         if (shown + count++ < DIFFERENCES_SHOWN)
             show(key, &a, &b);

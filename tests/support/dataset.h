@@ -7,6 +7,7 @@
 #define TEST_DATASET_H
 
 #include "tests/support/client.h"
+#include <string.h>
 
 /* Loads keys_per_type keys of each kind (about 25 kinds; every eighth of a collection is large);
  * functions on 7.0+; on a standalone server also databases 1, 5 and 15. Returns the number of keys
@@ -22,5 +23,12 @@ uint64_t dataset_key_count(struct test_client *client);
  * the digest is. Needs 7.0's PEXPIRETIME. */
 uint64_t
 dataset_compare(struct test_client *left, struct test_client *right, const char *ignored_prefix);
+
+/* A key in which the program keeps its positions: part of no data set. */
+static inline bool dataset_is_position(const char *key, size_t size)
+{
+    return size >= 14 && (memcmp(key, "syncline:dirty", 14) == 0 ||
+                          (size >= 17 && memcmp(key, "syncline:position", 17) == 0));
+}
 
 #endif

@@ -24,19 +24,25 @@
 const char *const test_versions[] = {
     "redis-6.0", "redis-7.0", "redis-8.0", "valkey-8.0", "valkey-8.1", "valkey-9", NULL};
 
-static void program_path(const char *version, char *path, size_t capacity)
+void test_program_path(const char *name, char *path, size_t capacity)
 {
     const char *cache = getenv("SYNCLINE_SERVER_CACHE");
     const char *xdg = getenv("XDG_CACHE_HOME");
     const char *home = getenv("HOME");
+    if (cache != NULL && cache[0] != '\0')
+        snprintf(path, capacity, "%s/%s/run", cache, name);
+    else if (xdg != NULL && xdg[0] != '\0')
+        snprintf(path, capacity, "%s/syncline/servers/%s/run", xdg, name);
+    else
+        snprintf(path, capacity, "%s/.cache/syncline/servers/%s/run", home ? home : "", name);
+}
+
+static void program_path(const char *version, char *path, size_t capacity)
+{
     if (strcmp(version, TEST_REQUIRED_VERSION) == 0)
         snprintf(path, capacity, "/usr/bin/redis-server");
-    else if (cache != NULL && cache[0] != '\0')
-        snprintf(path, capacity, "%s/%s/run", cache, version);
-    else if (xdg != NULL && xdg[0] != '\0')
-        snprintf(path, capacity, "%s/syncline/servers/%s/run", xdg, version);
     else
-        snprintf(path, capacity, "%s/.cache/syncline/servers/%s/run", home ? home : "", version);
+        test_program_path(version, path, capacity);
 }
 
 bool test_server_available(const char *version)

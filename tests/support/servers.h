@@ -12,6 +12,7 @@
 #define TEST_SERVERS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -43,6 +44,8 @@ extern const char *const test_versions[];
 /* Whether this version can be started. If not, says "SKIPPED: …" on standard error, with what to
  * do; never for the required one, whose absence ends the program. */
 bool test_server_available(const char *version);
+/* Where tests/servers/fetch puts a program's launcher, whether it is there or not. */
+void test_program_path(const char *name, char *path, size_t capacity);
 /* 77, which ctest counts as skipped, for a program all of whose tests were skipped; else `failed`.
  */
 int test_exit_status(int failed, uint32_t run_count);

@@ -39,8 +39,11 @@ static const struct command table[] = {
                 "unprintable bytes escaped, and what was seen. Nothing is written to either side. "
                 "The source may be RDB files (file:///path), read once or more often as --memory "
                 "allows. Exit status 0: equal, 6: different.",
-     .options_without = "once snapshot-only on-nonempty on-unsupported io readers decoders lanes "
-                        "silence-timeout retry-connection drain-timeout prefer-replica",
+     .options_without =
+         "once snapshot-only on-nonempty on-unsupported on-corrupt losses restart positions "
+         "on-unknown publish heartbeat io readers decoders lanes silence-timeout retry-connection "
+         "retry-other drain-timeout prefer-replica snapshot-ops snapshot-bytes live-ops live-bytes "
+         "shard-snapshot-ops shard-snapshot-bytes shard-live-ops shard-live-bytes",
      .run = cli_verify},
     {.name = "rdb",
      .arguments = "[OPTIONS] FILE",

@@ -54,7 +54,7 @@ static void part_estimate(struct progress_part *part,
         part->eta_s = 0;
     } else if (bytes_total > 0) {
         part->percent = percent_of(bytes, (uint64_t)bytes_total);
-        part->eta_s = eta_of(bytes, (uint64_t)bytes_total, &part->bytes);
+        part->eta_s = eta_of(bytes, (uint64_t)bytes_total, &part->read);
     } else {
         part->percent = percent_of(keys, keys_total);
         part->eta_s = keys_total > 0 ? eta_of(keys, keys_total, &part->keys) : PROGRESS_UNKNOWN;
@@ -83,6 +83,7 @@ void progress_sample(struct progress *progress, const struct syn_status *status,
         }
         struct progress_part *part = &progress->streams[i];
         rate_sample(&part->bytes, stream->bytes_received, elapsed_s);
+        rate_sample(&part->read, stream->snapshot_bytes, elapsed_s);
         rate_sample(&part->keys, stream->snapshot_keys, elapsed_s);
         rate_sample(&part->commands, stream->commands, elapsed_s);
         part_estimate(part,
@@ -94,6 +95,7 @@ void progress_sample(struct progress *progress, const struct syn_status *status,
     }
     struct progress_part *total = &progress->total;
     rate_sample(&total->bytes, status->bytes_received, elapsed_s);
+    rate_sample(&total->read, bytes, elapsed_s);
     rate_sample(&total->keys, status->keys, elapsed_s);
     rate_sample(&total->commands, status->commands, elapsed_s);
     enum syn_phase phase = are_all_past ? SYN_PHASE_LIVE : status->phase;

@@ -22,7 +22,8 @@ struct rate {
 };
 
 struct progress_part {
-    struct rate bytes;
+    struct rate bytes; /* received */
+    struct rate read;  /* bytes of the snapshot */
     struct rate keys;
     struct rate commands;
     double percent; /* of the snapshot, 0 to 100; PROGRESS_UNKNOWN          */

@@ -73,6 +73,50 @@ static bool is_live(enum syn_phase phase)
     return phase == SYN_PHASE_LIVE || phase == SYN_PHASE_DRAINING || phase == SYN_PHASE_DONE;
 }
 
+/* " throttled: live-ops, shard-live-bytes": whatever holds any stream up. */
+static void add_throttles(struct text *out, const struct syn_status *status)
+{
+    bool is_seen[SYN_RATE_COUNT] = {false};
+    const char *before = " throttled: ";
+    for (uint32_t i = 0; i < status->stream_count; i++) {
+        const struct syn_stream_status *stream = &status->streams[i];
+        if (stream->wait == SYN_WAIT_THROTTLE && (unsigned)stream->throttle < SYN_RATE_COUNT) {
+            is_seen[stream->throttle] = true;
+        }
+    }
+    for (unsigned rate = 0; rate < SYN_RATE_COUNT; rate++) {
+        if (is_seen[rate]) {
+            text_add(out, "%s%s", before, syn_rate_name((enum syn_rate)rate));
+            before = ", ";
+        }
+    }
+}
+
+/* What a stream waits for; the phase beside it says whose rate. */
+static const char *show_wait(const struct syn_stream_status *stream)
+{
+    if (stream->wait == SYN_WAIT_NONE) {
+        return "";
+    }
+    switch (stream->wait == SYN_WAIT_THROTTLE ? stream->throttle : SYN_RATE_COUNT) {
+    case SYN_RATE_SNAPSHOT_OPS:
+    case SYN_RATE_LIVE_OPS:
+        return "ops/s";
+    case SYN_RATE_SNAPSHOT_BYTES:
+    case SYN_RATE_LIVE_BYTES:
+        return "bytes/s";
+    case SYN_RATE_SHARD_SNAPSHOT_OPS:
+    case SYN_RATE_SHARD_LIVE_OPS:
+        return "shard ops/s";
+    case SYN_RATE_SHARD_SNAPSHOT_BYTES:
+    case SYN_RATE_SHARD_LIVE_BYTES:
+        return "shard B/s";
+    case SYN_RATE_COUNT:
+        break;
+    }
+    return syn_wait_name(stream->wait);
+}
+
 void progress_line(const struct progress *progress,
                    const struct syn_status *status,
                    struct text *out)
@@ -94,6 +138,10 @@ void progress_line(const struct progress *progress,
                  " lag=%s %s",
                  show_bytes((double)status->lag_bytes, d),
                  show_duration(status->lag_ms < 0 ? -1 : (double)status->lag_ms / 1000.0, e));
+        if (!status->latency_is_estimate) {
+            text_add(out, " latency=%lldms", (long long)status->latency_ms);
+        }
+        add_throttles(out, status);
         return;
     }
     char of[24] = "";
@@ -109,6 +157,7 @@ void progress_line(const struct progress *progress,
              show_bytes((double)status->bytes_received, c),
              show_bytes(total->bytes.per_second, d),
              show_duration(total->eta_s, e));
+    add_throttles(out, status);
 }
 
 /* ---- the view ---- */
@@ -215,7 +264,7 @@ static void cells_progress(struct row *row,
                            uint64_t commands,
                            uint64_t bytes,
                            uint64_t lag_bytes,
-                           int64_t lag_ms)
+                           int64_t latency_ms)
 {
     char text[24], line[32];
     cell(row, COLUMN_PHASE, syn_phase_name(phase));
@@ -226,7 +275,9 @@ static void cells_progress(struct row *row,
     cell(row, COLUMN_RATE, line);
     if (has_stream) {
         cell(row, COLUMN_LAG, show_bytes((double)lag_bytes, text));
-        cell(row, COLUMN_LAG_TIME, show_duration(lag_ms < 0 ? -1 : (double)lag_ms / 1000, text));
+        cell(row,
+             COLUMN_LAG_TIME,
+             show_duration(latency_ms < 0 ? -1 : (double)latency_ms / 1000, text));
     } else {
         cell(row, COLUMN_ETA, show_duration(part->eta_s, text));
     }
@@ -246,9 +297,9 @@ static void add_stream(struct text *out,
                    stream->commands,
                    stream->bytes_received,
                    stream->lag_bytes,
-                   stream->lag_ms);
+                   stream->latency_ms);
     snprintf(row.cells[COLUMN_QUEUE], sizeof(row.cells[0]), "%u%%", stream->queue_percent);
-    cell(&row, COLUMN_WAIT, stream->wait == SYN_WAIT_NONE ? "" : syn_wait_name(stream->wait));
+    cell(&row, COLUMN_WAIT, show_wait(stream));
     add_row(out, layout, &row);
 }
 
@@ -292,7 +343,7 @@ unsigned progress_view(const struct progress *progress,
                    status->commands,
                    status->bytes_received,
                    status->lag_bytes,
-                   status->lag_ms);
+                   status->latency_ms);
     if (status->memory_limit_bytes > 0) {
         snprintf(
             total.cells[COLUMN_QUEUE],

@@ -66,6 +66,12 @@ static void set_lag(json_t *out, uint64_t bytes, int64_t ms)
     (void)json_object_set_new(out, "lag_ms", ms < 0 ? json_null() : json_integer(ms));
 }
 
+static void set_latency(json_t *out, int64_t ms, bool is_estimate)
+{
+    (void)json_object_set_new(out, "latency_ms", ms < 0 ? json_null() : json_integer(ms));
+    (void)json_object_set_new(out, "latency_is_estimate", json_boolean(is_estimate));
+}
+
 static void set_part(json_t *out, const struct progress_part *part)
 {
     set_known(out, "percent", part->percent);
@@ -84,6 +90,9 @@ stream_json(const struct progress *progress, const struct syn_status *status, ui
     (void)json_object_set_new(out, "is_file", json_boolean(stream->is_file));
     event_set_text(out, "phase", syn_phase_name(stream->phase));
     event_set_text(out, "wait", syn_wait_name(stream->wait));
+    if (stream->wait == SYN_WAIT_THROTTLE) {
+        event_set_text(out, "throttle", syn_rate_name(stream->throttle));
+    }
     event_set_number(out, "snapshot_keys", stream->snapshot_keys);
     event_set_number(out, "snapshot_keys_total", stream->snapshot_keys_total);
     event_set_number(out, "snapshot_bytes", stream->snapshot_bytes);
@@ -98,6 +107,7 @@ stream_json(const struct progress *progress, const struct syn_status *status, ui
     event_set_number(out, "offset_applied", stream->offset_applied);
     event_set_number(out, "offset_source", stream->offset_source);
     set_lag(out, stream->lag_bytes, stream->lag_ms);
+    set_latency(out, stream->latency_ms, stream->latency_is_estimate);
     event_set_number(out, "queue_percent", stream->queue_percent);
     event_set_number(out, "sessions", stream->sessions);
     event_set_number(out, "snapshots", stream->snapshots);
@@ -119,16 +129,34 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "operations", status->operations);
     event_set_number(out, "commands", status->commands);
     event_set_number(out, "dropped", status->dropped);
+    event_set_number(out, "commands_skipped", status->commands_skipped);
     event_set_number(out, "transactions_split", status->transactions_split);
     event_set_number(out, "values_rewritten", status->values_rewritten);
     event_set_number(out, "values_degraded", status->values_degraded);
     event_set_number(out, "values_skipped", status->values_skipped);
+    event_set_number(out, "commands_left_out", status->commands_left_out);
+    event_set_number(out, "keys_refetched", status->keys_refetched);
+    event_set_number(out, "restarts", status->restarts);
+    event_set_number(out, "values_corrupt", status->values_corrupt);
     set_lag(out, status->lag_bytes, status->lag_ms);
+    set_latency(out, status->latency_ms, status->latency_is_estimate);
     event_set_number(out, "memory_bytes", status->memory_bytes);
     event_set_number(out, "memory_limit_bytes", status->memory_limit_bytes);
     if (status->io != NULL) {
         event_set_text(out, "io", status->io);
     }
+}
+
+/* Only those that are set. */
+static void set_rates(json_t *out, const struct syn_rates *rates)
+{
+    json_t *all = json_object();
+    for (unsigned i = 0; i < SYN_RATE_COUNT; i++) {
+        if (rates->per_s[i] != 0) {
+            event_set_number(all, syn_rate_name((enum syn_rate)i), rates->per_s[i]);
+        }
+    }
+    (void)json_object_set_new(out, "rates", all);
 }
 
 void report_progress(struct output *output,
@@ -138,6 +166,7 @@ void report_progress(struct output *output,
     json_t *out = event_new("progress");
     event_set_text(out, "phase", syn_phase_name(status->phase));
     set_totals(out, status);
+    set_rates(out, &status->rates);
     set_part(out, &progress->total);
     json_t *streams = json_array();
     for (uint32_t i = 0; i < status->stream_count; i++) {
@@ -261,6 +290,24 @@ void report_table(const struct phase_times *times,
                  "represent them",
                  (unsigned long long)status->values_degraded,
                  (unsigned long long)status->values_skipped);
+    }
+    if (status->restarts > 0) {
+        text_add(out, "; went on %u times after the destination had failed", status->restarts);
+    }
+    if (status->keys_refetched > 0) {
+        text_add(out,
+                 "; %llu keys were read again at the source after an interruption",
+                 (unsigned long long)status->keys_refetched);
+    }
+    if (status->values_corrupt > 0) {
+        text_add(out,
+                 "; %llu values are damaged and were left out",
+                 (unsigned long long)status->values_corrupt);
+    }
+    if (status->commands_skipped > 0) {
+        text_add(out,
+                 "; %llu commands that the destination does not know were left out",
+                 (unsigned long long)status->commands_skipped);
     }
     if (status->transactions_split > 0) {
         text_add(out,

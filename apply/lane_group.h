@@ -1,0 +1,53 @@
+/*
+ * MULTI … EXEC on a lane: what was queued, and which of it each element of EXEC's answer is about.
+ * Private to the lane.
+ *
+ * Between MULTI and EXEC every operation is answered +QUEUED; its own reply comes as an element of
+ * the array that answers EXEC, in the same order. A command that is not queued makes the server
+ * discard the whole group, so that nothing of it has run; the lane fails at once then.
+ *
+ * A group larger than a batch continues in the next ones, and batches go back to their decoder
+ * before EXEC is answered: otherwise one command of any size could need every batch there is. The
+ * elements of those are checked by the common rule, without a record to explain a bad one.
+ *
+ * Invariant: a batch with EXEC's record goes back only when every element was right.
+ */
+#ifndef APPLY_LANE_GROUP_H
+#define APPLY_LANE_GROUP_H
+
+#include "apply/batch.h"
+#include "rdb/rdb.h"
+
+struct lane;
+
+struct lane_group {
+    bool is_open;
+    uint32_t count;   /* operations queued                                      */
+    uint32_t gone;    /* of these, the first ones, whose batches have gone back */
+    uint32_t element; /* EXEC's elements so far                                 */
+    struct batch
+        *batch;  /* of the next operation whose element is to come; NULL: none is here yet */
+    uint32_t op; /* its index there                                        */
+};
+
+/* MULTI was answered: the operations behind ops[first - 1] of this batch are in the group. */
+void lane_group_begin(struct lane_group *group, struct batch *batch, uint32_t first);
+/* One operation was answered inside the group. */
+MUST_CHECK bool lane_group_queued(struct lane *lane,
+                                  struct batch *batch,
+                                  const struct op *op,
+                                  const struct reply *reply,
+                                  struct syn_err *err);
+/* One element of EXEC's array. */
+MUST_CHECK bool
+lane_group_element(struct lane *lane, const struct reply *reply, struct syn_err *err);
+/* The answer to EXEC itself. */
+MUST_CHECK bool lane_group_end(struct lane *lane,
+                               const struct batch *batch,
+                               const struct op *op,
+                               const struct reply *reply,
+                               struct syn_err *err);
+/* A batch is about to go back. */
+void lane_group_return(struct lane_group *group, const struct batch *batch);
+
+#endif

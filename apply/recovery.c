@@ -1,0 +1,498 @@
+#include "apply/recovery_private.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* ---- the table of dirty keys: open addressing, linear probing ---- */
+
+#define TABLE_FIRST 64
+
+static size_t table_place(const struct recovery *recovery, uint64_t hash)
+{
+    return (size_t)(hash & (recovery->capacity - 1));
+}
+
+static uint64_t dirty_hash(uint64_t db, const void *name, size_t size)
+{
+    return key_hash(name, size) ^ (db * 0x9E3779B97F4A7C15u);
+}
+
+struct dirty_key *
+recovery_find(const struct recovery *recovery, uint64_t db, const void *name, size_t size)
+{
+    if (recovery->count == 0) {
+        return NULL;
+    }
+    uint64_t hash = dirty_hash(db, name, size);
+    for (size_t at = table_place(recovery, hash);; at = (at + 1) & (recovery->capacity - 1)) {
+        struct dirty_key *key = recovery->table[at];
+        if (key == NULL) {
+            return NULL;
+        }
+        if (key->hash == hash && key->db == db && key->size == size &&
+            memcmp(key->name, name, size) == 0) {
+            return key;
+        }
+    }
+}
+
+static void table_put(struct recovery *recovery, struct dirty_key *key)
+{
+    size_t at = table_place(recovery, key->hash);
+    while (recovery->table[at] != NULL) {
+        at = (at + 1) & (recovery->capacity - 1);
+    }
+    recovery->table[at] = key;
+}
+
+static bool table_grow(struct recovery *recovery, struct syn_err *err)
+{
+    if (recovery->count * 2 < recovery->capacity) {
+        return true;
+    }
+    size_t before = recovery->capacity;
+    struct dirty_key **old = recovery->table;
+    size_t capacity = before == 0 ? TABLE_FIRST : before * 2;
+    struct dirty_key **table = mem_calloc(MEM_APPLY, capacity * sizeof(*table));
+    if (table == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for keys that need repair");
+    }
+    recovery->table = table;
+    recovery->capacity = capacity;
+    for (size_t i = 0; i < before; i++) {
+        if (old[i] != NULL) {
+            table_put(recovery, old[i]);
+        }
+    }
+    mem_free(MEM_APPLY, old);
+    return true;
+}
+
+static struct dirty_key *
+table_add(struct recovery *recovery, uint64_t db, const struct slice *name, struct syn_err *err)
+{
+    if (!table_grow(recovery, err)) {
+        return NULL;
+    }
+    struct dirty_key *key = mem_alloc(MEM_APPLY, sizeof(*key) + name->size);
+    if (key == NULL) {
+        ERR(err, SYN_CODE_MEMORY, "out of memory for keys that need repair");
+        return NULL;
+    }
+    *key = (struct dirty_key){
+        .hash = dirty_hash(db, name->bytes, name->size), .db = db, .size = name->size};
+    memcpy(key->name, name->bytes, name->size);
+    table_put(recovery, key);
+    recovery->count++;
+    recovery->unread++;
+    return key;
+}
+
+void recovery_clear_keys(struct recovery *recovery)
+{
+    for (size_t i = 0; i < recovery->capacity; i++) {
+        mem_free(MEM_APPLY, recovery->table[i]);
+        recovery->table[i] = NULL;
+    }
+    recovery->count = 0;
+    recovery->unread = 0;
+    recovery->floor_max = 0;
+}
+
+/* ---- life ---- */
+
+bool recovery_begin(struct stream *stream,
+                    const struct recovery_lane *lanes,
+                    uint64_t until,
+                    struct syn_err *err)
+{
+    ASSERT(stream->recovery == NULL);
+    uint32_t lane_count = stream->task->route->lane_count;
+    size_t size = sizeof(struct recovery) + lane_count * sizeof(struct recovery_lane);
+    struct recovery *recovery = mem_calloc(MEM_APPLY, size);
+    if (recovery == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for a recovery");
+    }
+    recovery->until = until;
+    for (uint32_t i = 0; lanes != NULL && i < lane_count; i++) {
+        recovery->lanes[i] = lanes[i];
+    }
+    recovery->refetch =
+        (struct refetch){.endpoint = stream->feed->options.endpoint,
+                         .timeout_ms = (int)stream->feed->options.connect_timeout_ms,
+                         .is_cluster = stream->task->source_is_cluster};
+    stream->recovery = recovery;
+    return true;
+}
+
+void recovery_end(struct stream *stream)
+{
+    struct recovery *recovery = stream->recovery;
+    if (recovery != NULL) {
+        recovery_clear_keys(recovery);
+        refetch_close(&recovery->refetch);
+        mem_free(MEM_APPLY, recovery->table);
+        mem_free(MEM_APPLY, recovery);
+        stream->recovery = NULL;
+    }
+}
+
+/* ---- dirty keys ---- */
+
+static uint32_t key_lane(const struct stream *stream, const void *name, size_t size)
+{
+    const struct route *route = stream->task->route;
+    return route_lane(route, route_slot(route, name, size));
+}
+
+/* SADD or SREM of the key's name in its lane's dirty set. */
+bool recovery_name(struct stream *stream, const struct dirty_key *key, const char *command)
+{
+    const struct position_plan *plan = stream->task->positions;
+    if (plan == NULL) {
+        return true; /* nothing is continued after a crash, so nothing has to be told to it */
+    }
+    uint32_t lane = key_lane(stream, key->name, key->size);
+    const char *set = plan->lanes[lane].dirty_key;
+    uint8_t name[NUM_DIGITS_MAX + 1];
+    size_t prefix = num_write_u64((char *)name, key->db);
+    name[prefix++] = ':';
+    struct router *router = stream->router;
+    struct op op = {
+        .stream = stream->index, .offset = stream->offset, .slot = SLOT_NONE, .kind = OP_COMMAND};
+    uint8_t head[160];
+    uint8_t *out = resp_put_head(head, '*', 3);
+    out = resp_put_bulk(out, command, strlen(command));
+    out = resp_put_bulk(out, set, strlen(set));
+    out = resp_put_head(out, '$', prefix + key->size);
+    memcpy(out, name, prefix);
+    out += prefix;
+    if (!router_unit_begin(router, lane, plan->db) || !router_unit_op(router, lane) ||
+        !router_put(router, lane, head, (size_t)(out - head)) ||
+        !router_put(router, lane, key->name, key->size) || !router_put(router, lane, "\r\n", 2)) {
+        return false;
+    }
+    router_unit_done(router, lane, op);
+    router_unit_end(router, lane);
+    return true;
+}
+
+bool recovery_refuse(struct stream *stream, const char *reason, struct syn_err *err)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    atomic_store_release(&stream->task->full_copy_wanted, true);
+    return ERR(err,
+               SYN_CODE_UNSUPPORTED,
+               "source %s, offset %llu: %s; a new full copy is needed",
+               endpoint_text(&stream->feed->options.endpoint, text),
+               (unsigned long long)stream->offset,
+               reason);
+}
+
+bool recovery_dirty(struct stream *stream,
+                    uint64_t source_db,
+                    const struct slice *name,
+                    struct syn_err *err)
+{
+    if (stream->recovery == NULL && !recovery_begin(stream, NULL, stream->offset, err)) {
+        return false;
+    }
+    struct recovery *recovery = stream->recovery;
+    struct dirty_key *key = recovery_find(recovery, source_db, name->bytes, name->size);
+    if (key != NULL) {
+        /* Read before, but not late enough. */
+        recovery->unread += key->floor != 0;
+        key->floor = 0;
+        return true;
+    }
+    if (recovery->count >= RECOVERY_KEYS_MAX) {
+        return recovery_refuse(stream, "too many keys would have to be read again", err);
+    }
+    key = table_add(recovery, source_db, name, err);
+    return key != NULL && (recovery_name(stream, key, "SADD") || stopped(err));
+}
+
+bool recovery_know(struct stream *stream,
+                   uint64_t source_db,
+                   const struct slice *name,
+                   struct syn_err *err)
+{
+    struct recovery *recovery = stream->recovery;
+    return recovery_find(recovery, source_db, name->bytes, name->size) != NULL ||
+           table_add(recovery, source_db, name, err) != NULL;
+}
+
+/* ---- judging ---- */
+
+enum key_state { KEY_DONE, KEY_DIRTY, KEY_UNCERTAIN, KEY_NEW };
+
+bool recovery_is_done(const struct stream *stream, uint32_t lane)
+{
+    return stream->recovery != NULL && stream->offset <= stream->recovery->lanes[lane].floor;
+}
+
+static enum key_state
+key_judge(const struct stream *stream, uint64_t db, const struct slice *name, uint32_t *lane)
+{
+    const struct recovery *recovery = stream->recovery;
+    *lane = key_lane(stream, name->bytes, name->size);
+    const struct dirty_key *key = recovery_find(recovery, db, name->bytes, name->size);
+    if (key != NULL) {
+        /* Named although the lane's position is beyond: the position does not speak for it. */
+        return key->floor == 0 || stream->offset <= key->floor ? KEY_DIRTY : KEY_NEW;
+    }
+    const struct recovery_lane *place = &recovery->lanes[*lane];
+    if (stream->offset <= place->floor) {
+        return KEY_DONE;
+    }
+    return place->gap > 0 || stream->offset <= place->until ? KEY_UNCERTAIN : KEY_NEW;
+}
+
+struct judgement {
+    uint32_t done;
+    uint32_t dirty;
+    uint32_t uncertain;
+    uint32_t new;
+    uint32_t lane; /* of the first key */
+    bool is_one_lane;
+};
+
+static struct judgement judge_keys(struct stream *stream,
+                                   const uint8_t *bytes,
+                                   const struct resp_command *command,
+                                   uint64_t db)
+{
+    struct judgement judgement = {.is_one_lane = true};
+    for (uint32_t i = 0; i < stream->keys.count; i++) {
+        struct slice name = arg_slice(bytes, command, stream->keys.positions[i]);
+        uint32_t lane;
+        switch (key_judge(stream, db, &name, &lane)) {
+        case KEY_DONE:
+            judgement.done++;
+            break;
+        case KEY_DIRTY:
+            judgement.dirty++;
+            break;
+        case KEY_UNCERTAIN:
+            judgement.uncertain++;
+            break;
+        case KEY_NEW:
+            judgement.new ++;
+            break;
+        }
+        judgement.lane = i == 0 ? lane : judgement.lane;
+        judgement.is_one_lane = judgement.is_one_lane && lane == judgement.lane;
+    }
+    return judgement;
+}
+
+static bool
+arg_is(const uint8_t *bytes, const struct resp_command *command, uint32_t i, const char *word)
+{
+    return command->argv[i].size == strlen(word) &&
+           strncasecmp((const char *)bytes + command->argv[i].pos, word, strlen(word)) == 0;
+}
+
+/* Gives the whole key a value, or none, whatever it was: may be repeated with what follows it. */
+static bool is_absolute(const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command)
+{
+    if (info->class == COMMAND_SPLIT_KEYS || strcmp(info->name, "SETEX") == 0 ||
+        strcmp(info->name, "PSETEX") == 0) {
+        return true;
+    }
+    if (strcmp(info->name, "SET") != 0) {
+        return false;
+    }
+    return command->argc == 3 ||
+           (command->argc == 5 &&
+            (arg_is(bytes, command, 3, "EX") || arg_is(bytes, command, 3, "PX") ||
+             arg_is(bytes, command, 3, "EXAT") || arg_is(bytes, command, 3, "PXAT")));
+}
+
+/* One key of DEL, UNLINK or MSET, by itself. */
+static bool apply_one(struct stream *stream,
+                      const struct command_info *info,
+                      const uint8_t *bytes,
+                      const struct resp_command *command,
+                      uint32_t position,
+                      uint32_t db,
+                      struct syn_err *err)
+{
+    bool is_pairs = info->class == COMMAND_SPLIT_PAIRS;
+    struct slice name = arg_slice(bytes, command, position);
+    const struct slice args[] = {is_pairs ? (struct slice)SLICE("SET")
+                                          : arg_slice(bytes, command, 0),
+                                 name,
+                                 is_pairs ? arg_slice(bytes, command, position + 1) : name};
+    const struct route *route = stream->task->route;
+    uint16_t slot = route_slot(route, name.bytes, name.size);
+    return live_forward_args(
+        stream, route_lane(route, slot), db, args, is_pairs ? 3 : 2, live_op(stream, slot), err);
+}
+
+static bool apply_by_key(struct stream *stream,
+                         const struct command_info *info,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         uint64_t source_db,
+                         struct syn_err *err)
+{
+    uint32_t db = task_db(stream->task, source_db);
+    for (uint32_t i = 0; i < stream->keys.count; i++) {
+        uint32_t position = stream->keys.positions[i];
+        struct slice name = arg_slice(bytes, command, position);
+        uint32_t lane;
+        enum key_state state = key_judge(stream, source_db, &name, &lane);
+        if ((state == KEY_NEW || state == KEY_UNCERTAIN) &&
+            !apply_one(stream, info, bytes, command, position, db, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool make_dirty(struct stream *stream,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       uint64_t source_db,
+                       struct syn_err *err)
+{
+    for (uint32_t i = 0; i < stream->keys.count; i++) {
+        struct slice name = arg_slice(bytes, command, stream->keys.positions[i]);
+        uint32_t lane;
+        if (key_judge(stream, source_db, &name, &lane) == KEY_DONE) {
+            continue;
+        }
+        struct dirty_key *key = recovery_find(stream->recovery, source_db, name.bytes, name.size);
+        bool is_covered = key != NULL && (key->floor == 0 || stream->offset <= key->floor);
+        if (!is_covered && !recovery_dirty(stream, source_db, &name, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A flush that is about to run: on the lanes that have not executed it, every key of the database
+ * is certain afterwards, also one whose value was read and is ahead. */
+static bool forget_flushed(struct stream *stream, bool is_all, uint64_t db, struct syn_err *err)
+{
+    struct recovery *recovery = stream->recovery;
+    if (recovery->count == 0) {
+        return true;
+    }
+    struct dirty_key **old = recovery->table;
+    struct dirty_key **table = mem_calloc(MEM_APPLY, recovery->capacity * sizeof(*table));
+    if (table == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for keys that need repair");
+    }
+    recovery->table = table;
+    bool is_done = true;
+    for (size_t i = 0; i < recovery->capacity; i++) {
+        struct dirty_key *key = old[i];
+        if (key == NULL) {
+            continue;
+        }
+        bool is_flushed = (is_all || key->db == db) &&
+                          !recovery_is_done(stream, key_lane(stream, key->name, key->size));
+        if (!is_flushed) {
+            table_put(recovery, key);
+            continue;
+        }
+        is_done = is_done && recovery_name(stream, key, "SREM");
+        recovery->count--;
+        recovery->unread -= key->floor == 0;
+        mem_free(MEM_APPLY, key);
+    }
+    mem_free(MEM_APPLY, old);
+    return is_done || stopped(err);
+}
+
+/* Commands without keys: their lanes are looked at where they are written (recovery_is_done). What
+ * renames databases cannot be told apart from the keys that are named by them. */
+static enum recovery_verdict judge_keyless(struct stream *stream,
+                                           const struct command_info *info,
+                                           uint64_t source_db,
+                                           struct syn_err *err)
+{
+    struct recovery *recovery = stream->recovery;
+    if (info->class == COMMAND_SWAPDB || info->class == COMMAND_MOVE ||
+        info->class == COMMAND_COPY) {
+        if (recovery->count > 0 &&
+            !recovery_refuse(
+                stream, "databases change while keys in them are being repaired", err)) {
+            return RECOVERY_FAIL;
+        }
+        return recovery_is_done(stream, 0) ? RECOVERY_LEAVE : RECOVERY_APPLY;
+    }
+    if (info->class == COMMAND_FLUSHALL || info->class == COMMAND_FLUSHDB) {
+        bool is_all = info->class == COMMAND_FLUSHALL;
+        return forget_flushed(stream, is_all, source_db, err) ? RECOVERY_APPLY : RECOVERY_FAIL;
+    }
+    return RECOVERY_APPLY;
+}
+
+/* The gap is counted as the router counted it: operations on one lane (router_touch). Commands over
+ * several lanes are not counted here, which can only make the gap longer. */
+static void gap_count(struct recovery *recovery, const struct judgement *judgement, uint64_t offset)
+{
+    struct recovery_lane *lane = &recovery->lanes[judgement->lane];
+    if (judgement->is_one_lane && lane->gap > 0 && offset > lane->floor) {
+        lane->gap--;
+    }
+}
+
+enum recovery_verdict recovery_judge(struct stream *stream,
+                                     const struct command_info *info,
+                                     const uint8_t *bytes,
+                                     const struct resp_command *command,
+                                     uint64_t source_db,
+                                     struct syn_err *err)
+{
+    struct command_place place;
+    if (!live_place(stream, info, bytes, command, &place, err)) {
+        return RECOVERY_FAIL;
+    }
+    if (stream->keys.count == 0) {
+        return judge_keyless(stream, info, source_db, err);
+    }
+    uint32_t count = stream->keys.count;
+    struct judgement judgement = judge_keys(stream, bytes, command, source_db);
+    gap_count(stream->recovery, &judgement, stream->offset);
+    if (judgement.new == count) {
+        return RECOVERY_APPLY;
+    }
+    counter_add(&stream->left_out, 1);
+    if (judgement.is_one_lane) {
+        router_left_out(stream->router, judgement.lane, stream->index);
+    }
+    if (judgement.done + judgement.dirty == count) {
+        return RECOVERY_LEAVE;
+    }
+    if (info->class == COMMAND_SPLIT_PAIRS || info->class == COMMAND_SPLIT_KEYS) {
+        return apply_by_key(stream, info, bytes, command, source_db, err) ? RECOVERY_LEAVE
+                                                                          : RECOVERY_FAIL;
+    }
+    if (judgement.uncertain == count && count == 1 && is_absolute(info, bytes, command)) {
+        return RECOVERY_APPLY;
+    }
+    return make_dirty(stream, bytes, command, source_db, err) ? RECOVERY_LEAVE : RECOVERY_FAIL;
+}
+
+bool recovery_is_new(struct stream *stream,
+                     const struct command_info *info,
+                     const uint8_t *bytes,
+                     const struct resp_command *command,
+                     uint64_t source_db,
+                     bool *is_new,
+                     struct syn_err *err)
+{
+    struct command_place place;
+    if (!live_place(stream, info, bytes, command, &place, err)) {
+        return false;
+    }
+    struct judgement judgement = judge_keys(stream, bytes, command, source_db);
+    *is_new = stream->keys.count > 0 && judgement.new == stream->keys.count;
+    return true;
+}

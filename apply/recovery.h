@@ -1,0 +1,100 @@
+/*
+ * Recovery: a stream that continues behind positions which are not exact, and keys whose state at
+ * the destination is not known, until both are settled.
+ *
+ * When a stream continues, it begins behind the lowest position of its lanes, so it sees operations
+ * that other lanes have executed, and operations of which nobody knows (position.h). Each command
+ * is therefore judged by its keys before it is applied:
+ *
+ *   done        the lane's position covers it: left out
+ *   uncertain   behind the position, within its gap: repeated when it sets a whole key whatever was
+ *               there before; otherwise its keys become dirty
+ *   new         applied
+ *   dirty       left out, up to the offset at which the key was read anew
+ *
+ * A command over several keys that is neither wholly done nor wholly new, and that does not split
+ * by key, makes every key of it dirty that it has not settled, because what it would do to one key
+ * may depend on another that is ahead or behind.
+ *
+ * Dirty keys are read at the source once the stream has reached `until` (nothing behind that was
+ * sent before the interruption), so that their values are hardly ahead of the stream, and replace
+ * the keys at the destination. From then on a dirty key has a floor: operations on it up to there
+ * are part of its value. It stays named in the dirty set at the destination until a position beyond
+ * its floor is written on its lane.
+ *
+ * Invariants:
+ * 1. A key is named on its lane, before any position that passes an operation of it that was left
+ * out.
+ * 2. Its name is removed on its lane, behind a position that is not before its floor.
+ * 3. What is left out before the reading has an offset that the source had reached by then, so it
+ * is part of the value that is read.
+ *
+ * Threads:   the stream's decoder. Reading keys blocks it, for as long as --connect-timeout allows.
+ * Limits:    RECOVERY_KEYS_MAX keys; beyond, the stream needs a new full copy, and says so
+ *            (SYN_CODE_UNSUPPORTED, task->full_copy_wanted).
+ */
+#ifndef APPLY_RECOVERY_H
+#define APPLY_RECOVERY_H
+
+#include "apply/stream.h"
+
+/* Keys that are read anew at most; with more of them a full copy is cheaper than it looks. */
+#define RECOVERY_KEYS_MAX 100000u
+
+struct recovery_lane {
+    uint64_t floor;
+    uint64_t until;
+    uint32_t gap;
+};
+
+enum recovery_verdict {
+    RECOVERY_APPLY, /* as if there were no recovery  */
+    RECOVERY_LEAVE, /* nothing of it is to be applied, or what is has been */
+    RECOVERY_FAIL,  /* err is filled */
+};
+
+/* until: the source's offset when nobody else wrote any more. lanes: the caller's, copied; NULL: no
+ * lane is behind. */
+MUST_CHECK bool recovery_begin(struct stream *stream,
+                               const struct recovery_lane *lanes,
+                               uint64_t until,
+                               struct syn_err *err);
+void recovery_end(struct stream *stream); /* also of a stream that is in none */
+
+/* Judges a command, whose offset is the stream's. */
+enum recovery_verdict recovery_judge(struct stream *stream,
+                                     const struct command_info *info,
+                                     const uint8_t *bytes,
+                                     const struct resp_command *command,
+                                     uint64_t source_db,
+                                     struct syn_err *err);
+/* Whether every key of it is new and none is dirty, so that it may be part of a transaction. */
+MUST_CHECK bool recovery_is_new(struct stream *stream,
+                                const struct command_info *info,
+                                const uint8_t *bytes,
+                                const struct resp_command *command,
+                                uint64_t source_db,
+                                bool *is_new,
+                                struct syn_err *err);
+/* Whether the lane has executed what has the stream's present offset. */
+bool recovery_is_done(const struct stream *stream, uint32_t lane);
+
+/* The key's state at the destination is not known (any more): it is read anew. */
+MUST_CHECK bool recovery_dirty(struct stream *stream,
+                               uint64_t source_db,
+                               const struct slice *name,
+                               struct syn_err *err);
+
+/* The stream begins anew, or its databases are emptied: no key is dirty any more. */
+MUST_CHECK bool recovery_forget_names(struct stream *stream);
+
+/* A key that the dirty set at the destination names already. */
+MUST_CHECK bool recovery_know(struct stream *stream,
+                              uint64_t source_db,
+                              const struct slice *name,
+                              struct syn_err *err);
+
+/* Between two commands: reads what can be read, forgets what is over. */
+MUST_CHECK bool recovery_step(struct stream *stream, struct syn_err *err);
+
+#endif

@@ -1,0 +1,49 @@
+/* Between resume.c (reading) and resume_settle.c (fencing and layout). */
+#ifndef ENGINE_RESUME_PRIVATE_H
+#define ENGINE_RESUME_PRIVATE_H
+
+#include "core/engine/resume.h"
+
+/* One history's fields in one hash. */
+struct resume_record {
+    uint32_t stream;
+    uint32_t shard; /* of the destination */
+    char key[POSITION_NAME_MAX];
+    char replid[POSITION_REPLID_SIZE + 1];
+    bool has_value;
+    struct position_value value;
+    char *slots; /* owned; NULL: the field is missing */
+    bool has_owner;
+    char owner[POSITION_INSTANCE_SIZE + 1];
+    bool was_empty;
+    uint64_t rules;
+};
+
+/* A connection to every destination shard, in the positions' database. */
+struct resume_links {
+    struct control *controls;
+    uint32_t count;
+};
+MUST_CHECK bool resume_links_open(struct resume_links *links,
+                                  const struct config *config,
+                                  const struct topology *destination,
+                                  struct syn_err *err);
+void resume_links_close(struct resume_links *links);
+
+/* Fills records and the streams' has_… fields anew. */
+MUST_CHECK bool resume_read(struct resume *resume,
+                            const struct topology *source,
+                            const struct topology *destination,
+                            struct resume_links *links,
+                            struct syn_err *err);
+/* One command whose reply must not be an error. */
+MUST_CHECK bool resume_command(struct control *control,
+                               int argc,
+                               const char **argv,
+                               const size_t *sizes,
+                               const char *what,
+                               struct syn_err *err);
+/* The dirty key that goes with a position key. */
+void resume_dirty_key(const char *key, char dirty[POSITION_NAME_MAX]);
+
+#endif

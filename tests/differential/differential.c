@@ -1,0 +1,595 @@
+/*
+ * Random workloads between random deployments, for as long as asked: a generator writes to the
+ * source, the program copies and follows, and in the end both sides must be equal.
+ *
+ * Every round has a seed of its own, which decides everything but how the clients meet: topologies,
+ * versions, options of servers and program, what is written, when connections are cut. A round is a
+ * child process, so that one that fails leaves nothing to the next. --help names the options.
+ *
+ * Exit status 0: all rounds ended equal; 1: some did not; 77: nothing could run.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/num.h"
+#include "tests/live/contents.h"
+#include "tests/live/live.h"
+#include "tests/support/generator.h"
+#include "tests/support/random.h"
+
+#define ROUND_SECONDS 8
+#define OPTIONS_MAX 16
+#define SERVER_OPTIONS_MAX 24
+#define DB_MAX 5
+#define SETTLE_MS (GENERATOR_VOLATILE_MS + 300) /* a server looks for expired keys every 100 ms */
+/* Before 7.0 times are sent relative; a round may stand still for a while. Expiries that are not
+ * moments are hours. */
+#define TTL_SLACK_MS 60000
+
+/* ---- what is asked for ---- */
+
+struct request {
+    uint64_t seconds;
+    uint64_t seed;
+    uint64_t round_seconds;
+    uint64_t rate;      /* 0: by chance */
+    int source_masters; /* -1: by chance */
+    int destination_masters;
+    const char *source_version; /* NULL: by chance */
+    const char *destination_version;
+    const char *program_options[OPTIONS_MAX]; /* instead of chance, when there are any */
+    bool is_cross_slot;                       /* also where a cluster is the destination */
+    bool has_report;
+    bool goes_on;
+};
+
+/* ---- a round ---- */
+
+struct plan {
+    uint64_t seed;
+    struct random random; /* for what happens while it runs */
+    uint32_t source_masters;
+    uint32_t destination_masters;
+    const char *source_version;
+    const char *destination_version;
+    const char *program[OPTIONS_MAX];
+    uint32_t program_count;
+    const char *source_options[SERVER_OPTIONS_MAX];
+    uint32_t source_option_count;
+    struct generator_options generator;
+    uint64_t preload; /* commands before the program starts */
+    bool is_cut;      /* the source's connections are cut now and then */
+    bool is_stopped;  /* the program stands still now and then */
+};
+
+static uint32_t below(struct plan *plan, uint32_t bound)
+{
+    return random_below(&plan->random, bound);
+}
+
+static const char *pick(struct plan *plan, const char *const *texts)
+{
+    uint32_t count = 0;
+    while (texts[count] != NULL)
+        count++;
+    return texts[below(plan, count)];
+}
+
+static void add(const char **words, uint32_t *count, const char *name, const char *value)
+{
+    words[(*count)++] = name;
+    words[(*count)++] = value;
+}
+
+/* ---- choosing ---- */
+
+static void choose_topology(struct plan *plan, const struct request *request)
+{
+    static const uint32_t pairs[][2] = {{0, 0}, {0, 0}, {0, 3}, {0, 2}, {3, 2}, {2, 3}, {3, 0}};
+    uint32_t pair = below(plan, sizeof(pairs) / sizeof(pairs[0]));
+    plan->source_masters = pairs[pair][0];
+    plan->destination_masters = pairs[pair][1];
+    if (request->source_masters >= 0) {
+        plan->source_masters = (uint32_t)request->source_masters;
+        plan->destination_masters = (uint32_t)request->destination_masters;
+    }
+}
+
+/* A destination of the source's version, or of a later one that takes all that it sends. */
+static void choose_versions(struct plan *plan, const struct request *request)
+{
+    static const char *const pairs[][2] = {
+        {"redis-7.0", "redis-7.0"},
+        {"redis-7.0", "redis-7.0"},
+        {"redis-7.0", "redis-7.0"},
+        {"redis-6.0", "redis-6.0"},
+        {"redis-6.0", "redis-7.0"},
+        {"redis-8.0", "redis-8.0"},
+        {"redis-8.0", "redis-8.0"},
+        {"redis-7.0", "redis-8.0"},
+        {"valkey-8.1", "valkey-8.1"},
+        {"valkey-9", "valkey-9"},
+        {"valkey-9", "valkey-9"},
+        {"valkey-8.1", "valkey-9"},
+        {"redis-7.0", "valkey-8.1"},
+        {"redis-6.0", "redis-8.0"},
+    };
+    uint32_t pair = below(plan, sizeof(pairs) / sizeof(pairs[0]));
+    plan->source_version = pairs[pair][0];
+    plan->destination_version = pairs[pair][1];
+    if (request->source_version != NULL) {
+        plan->source_version = request->source_version;
+        plan->destination_version = request->destination_version;
+    }
+    if (!test_server_available(plan->source_version) ||
+        !test_server_available(plan->destination_version)) {
+        plan->source_version = TEST_REQUIRED_VERSION;
+        plan->destination_version = TEST_REQUIRED_VERSION;
+    }
+}
+
+static bool is_source(const struct plan *plan, const char *prefix)
+{
+    return strncmp(plan->source_version, prefix, strlen(prefix)) == 0;
+}
+
+static void choose_program(struct plan *plan, const struct request *request)
+{
+    static const char *const memories[] = {"16m", "24m", "48m", NULL};
+    static const char *const lanes[] = {"0", "1", "2", "5", NULL};
+    static const char *const threads[] = {"0", "1", "2", NULL};
+    static const char *const backends[] = {"uring", "epoll", NULL};
+    add(plan->program, &plan->program_count, "--memory", pick(plan, memories));
+    add(plan->program, &plan->program_count, "--lanes", pick(plan, lanes));
+    add(plan->program, &plan->program_count, "--decoders", pick(plan, threads));
+    add(plan->program, &plan->program_count, "--readers", pick(plan, threads));
+    add(plan->program, &plan->program_count, "--io", pick(plan, backends));
+    for (uint32_t i = 0; request->program_options[i] != NULL; i++) {
+        plan->program_count = i + 1;
+        plan->program[i] = request->program_options[i];
+    }
+    plan->program[plan->program_count] = NULL;
+}
+
+static void choose_source_options(struct plan *plan)
+{
+    static const char *const yes_no[] = {"yes", "no", NULL};
+    static const char *const small[] = {"4", "16", "128", NULL};
+    const char **words = plan->source_options;
+    uint32_t *count = &plan->source_option_count;
+    /* 6.0.16 crashes when a flush kills the child of a diskless snapshot. */
+    bool is_crashing = is_source(plan, "redis-6") && plan->generator.has_flushes;
+    add(words, count, "--repl-diskless-sync", is_crashing ? "no" : pick(plan, yes_no));
+    add(words, count, "--lazyfree-lazy-expire", pick(plan, yes_no));
+    add(words, count, "--lazyfree-lazy-server-del", pick(plan, yes_no));
+    add(words, count, "--lazyfree-lazy-user-del", pick(plan, yes_no));
+    add(words, count, "--hash-max-ziplist-entries", pick(plan, small));
+    add(words, count, "--zset-max-ziplist-entries", pick(plan, small));
+    add(words, count, "--set-max-intset-entries", pick(plan, small));
+    add(words, count, "--stream-node-max-entries", pick(plan, small));
+    add(words, count, "--hll-sparse-max-bytes", below(plan, 3) == 0 ? "200" : "3000");
+    if (is_source(plan, "redis-6") && below(plan, 2) == 0 && !plan->generator.is_cross_slot) {
+        add(words, count, "--lua-replicate-commands", "no");
+        plan->generator.has_verbatim_scripts = true;
+    }
+    if (below(plan, 8) == 0) {
+        add(words, count, "--maxmemory", "6mb");
+        add(words, count, "--maxmemory-policy", "allkeys-random");
+    }
+    words[*count] = NULL;
+}
+
+static void choose_generator(struct plan *plan, const struct request *request)
+{
+    static const uint32_t rates[] = {0, 3000, 20000};
+    struct generator_options *options = &plan->generator;
+    bool is_to_cluster = plan->destination_masters > 0;
+    bool is_from_cluster = plan->source_masters > 0;
+    *options = (struct generator_options){.seed = random_next(&plan->random),
+                                          .client_count = 1 + below(plan, 6),
+                                          .rate_max = rates[below(plan, 3)],
+                                          .has_flushes = !is_from_cluster && below(plan, 3) == 0,
+                                          .has_patterns = !is_from_cluster && !is_to_cluster,
+                                          .has_asking = !is_from_cluster,
+                                          .has_lost_field_times = is_source(plan, "redis-8")};
+    if (!is_from_cluster && !is_to_cluster && below(plan, 3) > 0) {
+        options->db_count = 2 + below(plan, DB_MAX - 1);
+        options->has_database_moves = below(plan, 3) > 0;
+    }
+    if (!is_from_cluster && (!is_to_cluster || request->is_cross_slot))
+        options->is_cross_slot = below(plan, 2) == 0;
+    if (request->rate > 0)
+        options->rate_max = (uint32_t)request->rate;
+}
+
+static void plan_make(struct plan *plan, const struct request *request, uint64_t seed)
+{
+    memset(plan, 0, sizeof(*plan));
+    plan->seed = seed;
+    plan->random.state = seed;
+    choose_topology(plan, request);
+    choose_versions(plan, request);
+    choose_generator(plan, request);
+    choose_program(plan, request);
+    choose_source_options(plan);
+    plan->preload = below(plan, 20000);
+    plan->is_cut = below(plan, 3) == 0;
+    plan->is_stopped = below(plan, 3) == 0;
+}
+
+static void print_side(const char *version, uint32_t masters)
+{
+    if (masters == 0)
+        printf("%s", version);
+    else
+        printf("%u x %s", masters, version);
+}
+
+static void plan_print(const struct plan *plan)
+{
+    const struct generator_options *options = &plan->generator;
+    printf("seed %" PRIu64 ": ", plan->seed);
+    print_side(plan->source_version, plan->source_masters);
+    printf(" to ");
+    print_side(plan->destination_version, plan->destination_masters);
+    printf(", %u clients", options->client_count);
+    if (options->rate_max > 0)
+        printf(" of %u/s", options->rate_max);
+    printf("%s%s%s%s%s%s",
+           options->db_count > 1 ? ", databases" : "",
+           options->has_database_moves ? ", moves" : "",
+           options->is_cross_slot ? ", cross-slot" : "",
+           options->has_flushes ? ", flushes" : "",
+           options->has_verbatim_scripts ? ", verbatim scripts" : "",
+           plan->is_cut ? ", cuts" : "");
+    printf("%s;", plan->is_stopped ? ", stops" : "");
+    for (uint32_t i = 0; i < plan->program_count; i++)
+        printf(" %s", plan->program[i]);
+    for (uint32_t i = 0; i < plan->source_option_count; i++) {
+        if (strcmp(plan->source_options[i], "--maxmemory") == 0)
+            printf("; source evicts");
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
+/* ---- running ---- */
+
+static void cut_connections(struct plan *plan, const struct live_side *source)
+{
+    uint32_t node = below(plan, test_client_count(source->client));
+    redisReply *reply =
+        test_command_try(test_client_at(source->client, node), "CLIENT KILL TYPE replica");
+    freeReplyObject(reply);
+}
+
+static void stand_still(struct plan *plan, struct test_cli *cli)
+{
+    test_cli_signal(cli, SIGSTOP);
+    usleep(1000 * (100 + below(plan, 400)));
+    test_cli_signal(cli, SIGCONT);
+}
+
+/* Until the time is over, things happen. */
+static void
+disturb(struct plan *plan, struct test_cli *cli, const struct live_side *source, uint64_t seconds)
+{
+    uint64_t end_ms = clock_monotonic_ms() + 1000 * seconds;
+    while (clock_monotonic_ms() < end_ms) {
+        usleep(1000 * (50 + below(plan, 800)));
+        if (plan->is_cut && below(plan, 3) == 0)
+            cut_connections(plan, source);
+        if (plan->is_stopped && below(plan, 4) == 0)
+            stand_still(plan, cli);
+    }
+}
+
+static void must_answer(struct generator *generator, uint64_t count)
+{
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (generator_count(generator) < count)
+        test_poll(deadline, "the generator");
+}
+
+/* ---- comparing ---- */
+
+static struct contents_rules rules_of(const struct plan *plan)
+{
+    return (struct contents_rules){
+        .ttl_slack_ms = is_source(plan, "redis-6") ? TTL_SLACK_MS : 0,
+        .any_entries_read = is_source(plan, "redis-7"),
+        .any_idle_consumers = true,
+        .any_deleted_pending =
+            is_source(plan, "redis-6") && strncmp(plan->destination_version, "redis-6", 7) != 0,
+    };
+}
+
+/* What verification finds must be what the rules let pass. */
+struct verdict {
+    uint64_t groups;  /* streams, of which only the groups may differ */
+    uint64_t modules; /* compared by their bytes, in which there is chance */
+    uint64_t times;   /* of a source that sends relative ones */
+    uint64_t others;
+};
+
+static void judge(const json_t *event, struct verdict *verdict)
+{
+    const char *kind = json_string_value(json_object_get(event, "kind"));
+    const char *detail = json_string_value(json_object_get(event, "detail"));
+    if (strcmp(kind, "value") == 0 && strncmp(detail, "stream", 6) == 0) {
+        verdict->groups++;
+    } else if (strcmp(kind, "value") == 0 && strstr(detail, "module") != NULL) {
+        verdict->modules++;
+    } else if (strcmp(kind, "ttl") == 0) {
+        verdict->times++;
+    } else {
+        verdict->others++;
+        fprintf(stderr,
+                "verify: %s, key %s: %s\n",
+                kind,
+                json_string_value(json_object_get(event, "key")),
+                detail);
+    }
+}
+
+static bool is_verified(const struct plan *plan,
+                        const struct live_side *source,
+                        const struct live_side *destination,
+                        uint64_t strict_count)
+{
+    static const char mark[] = "{\"event\":\"difference\"";
+    const char *words[] = {"verify",
+                           source->uri,
+                           destination->uri,
+                           "--full",
+                           "--output",
+                           "json",
+                           "--rounds",
+                           "2",
+                           "--interval",
+                           "200ms",
+                           NULL};
+    struct verdict verdict = {.groups = 0};
+    char *output, *errors;
+    int status = test_cli_run(words, LIVE_WAIT_MS, &output, &errors);
+    uint64_t count = 0;
+    for (const char *at = output; (at = strstr(at, mark)) != NULL; at++, count++) {
+        json_t *event = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+        judge(event, &verdict);
+        json_decref(event);
+    }
+    bool is_right = verdict.others == 0 && verdict.groups <= strict_count &&
+                    (verdict.times == 0 || is_source(plan, "redis-6")) &&
+                    status == (count > 0 ? 6 : 0);
+    if (!is_right)
+        fprintf(stderr,
+                "verify ended with %d: streams %" PRIu64 " of %" PRIu64 " that may differ, "
+                "modules %" PRIu64 ", times %" PRIu64 ", others %" PRIu64 "\n%s",
+                status,
+                verdict.groups,
+                strict_count,
+                verdict.modules,
+                verdict.times,
+                verdict.others,
+                errors);
+    free(output);
+    free(errors);
+    return is_right;
+}
+
+/* False, after saying what: the sides differ. */
+static bool are_equal(const struct plan *plan,
+                      const struct live_side *source,
+                      const struct live_side *destination)
+{
+    struct contents_rules rules = rules_of(plan);
+    struct contents_rules strict = {.ttl_slack_ms = rules.ttl_slack_ms};
+    uint64_t count = 0, strict_count = 0, keys = 0;
+    uint32_t dbs = plan->generator.db_count > 1 ? plan->generator.db_count : 1;
+    char label[96];
+    for (uint32_t db = 0; db < dbs; db++) {
+        json_t *wanted = contents_read(source->client, db);
+        json_t *got = contents_read(destination->client, db);
+        snprintf(label, sizeof(label), "seed %" PRIu64 ", db %u", plan->seed, db);
+        count += contents_differences(label, wanted, got, &rules);
+        strict_count += contents_differences(NULL, wanted, got, &strict);
+        keys += json_object_size(wanted);
+        json_decref(wanted);
+        json_decref(got);
+    }
+    printf("  %" PRIu64 " keys, %" PRIu64 " differ\n", keys, count);
+    return count == 0 && is_verified(plan, source, destination, strict_count);
+}
+
+static bool run_round(struct plan *plan, const struct request *request)
+{
+    struct live_side source, destination;
+    struct test_cli cli;
+    const char *const *o = plan->program;
+    live_side_start(&source, plan->source_version, plan->source_masters, 0, plan->source_options);
+    live_side_start(&destination, plan->destination_version, plan->destination_masters, 0, NULL);
+    plan->generator.port = live_port(&source);
+    struct generator *generator = generator_start(&plan->generator);
+    must_answer(generator, plan->preload);
+    live_spawn(&cli,
+               &source,
+               &destination,
+               o[0],
+               o[1],
+               o[2],
+               o[3],
+               o[4],
+               o[5],
+               o[6],
+               o[7],
+               o[8],
+               o[9],
+               o[10],
+               o[11],
+               NULL);
+    disturb(plan, &cli, &source, request->round_seconds);
+    uint64_t count = generator_stop(generator, request->has_report ? stdout : NULL);
+    usleep(1000 * SETTLE_MS);
+    live_wait_phase(&cli, "live");
+    live_wait_level(&cli, &source);
+    live_stop(&cli);
+    /* Answering takes memory too: nothing more may be evicted. */
+    for (uint32_t i = 0; i < test_client_count(source.client); i++)
+        test_command_ok(test_client_at(source.client, i), "CONFIG SET maxmemory 0");
+    printf("  %" PRIu64 " commands answered\n", count);
+    bool is_equal = are_equal(plan, &source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+    return is_equal;
+}
+
+/* In a child, whose end is the round's. */
+static bool round_is_good(const struct request *request, uint64_t seed)
+{
+    struct plan plan;
+    int status;
+    plan_make(&plan, request, seed);
+    plan_print(&plan);
+    pid_t pid = fork();
+    if (pid == 0) {
+        bool is_good = run_round(&plan, request);
+        fflush(stdout);
+        exit(is_good ? 0 : 1); /* the servers' folders are kept when it is not 0 */
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        test_fatal("a round cannot be run");
+    bool is_good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (!is_good) {
+        printf("FAILED: --seed %" PRIu64 "\n", seed);
+        fflush(stdout);
+    }
+    return is_good;
+}
+
+/* ---- the command line ---- */
+
+static const char help[] =
+    "differential [OPTIONS]\n"
+    "  --seconds N           how long rounds are begun (60)\n"
+    "  --seed N              of the first round (by the clock); it is repeated by this alone\n"
+    "  --round-seconds N     how long each writes (8)\n"
+    "  --topology A:B        masters at source and destination, 0: standalone\n"
+    "  --versions A[:B]      such as redis-7.0:valkey-8.1\n"
+    "  --options \"WORDS\"     of the program, instead of random ones\n"
+    "  --rate N              commands per second\n"
+    "  --cross-slot          commands over several slots also where the destination is a cluster\n"
+    "  --report              how often each form of command succeeded and failed\n"
+    "  --go-on               after a failed round too\n";
+
+static uint64_t read_number(const char *text)
+{
+    uint64_t value;
+    if (!num_read_u64(text, strlen(text), &value))
+        test_fatal("not a number: %s", text);
+    return value;
+}
+
+/* "A:B", or "A" for both. */
+static void split(char *text, const char **first, const char **second)
+{
+    char *colon = strchr(text, ':');
+    *first = text;
+    *second = colon != NULL ? colon + 1 : text;
+    if (colon != NULL)
+        *colon = '\0';
+}
+
+static void read_option(struct request *request, int option, char *value)
+{
+    const char *first, *second;
+    char *rest = NULL;
+    uint32_t count = 0;
+    switch (option) {
+    case 's':
+        request->seconds = read_number(value);
+        break;
+    case 'S':
+        request->seed = read_number(value);
+        break;
+    case 'r':
+        request->round_seconds = read_number(value);
+        break;
+    case 't':
+        split(value, &first, &second);
+        request->source_masters = (int)read_number(first);
+        request->destination_masters = (int)read_number(second);
+        break;
+    case 'v':
+        split(value, &request->source_version, &request->destination_version);
+        break;
+    case 'o':
+        for (char *word = strtok_r(value, " ", &rest); word != NULL && count + 1 < OPTIONS_MAX;
+             word = strtok_r(NULL, " ", &rest))
+            request->program_options[count++] = word;
+        break;
+    case 'R':
+        request->rate = read_number(value);
+        break;
+    case 'x':
+        request->is_cross_slot = true;
+        break;
+    case 'p':
+        request->has_report = true;
+        break;
+    case 'g':
+        request->goes_on = true;
+        break;
+    default:
+        fputs(help, stderr);
+        exit(option == 'h' ? 0 : 2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"seconds", required_argument, NULL, 's'},
+                                            {"seed", required_argument, NULL, 'S'},
+                                            {"round-seconds", required_argument, NULL, 'r'},
+                                            {"topology", required_argument, NULL, 't'},
+                                            {"versions", required_argument, NULL, 'v'},
+                                            {"options", required_argument, NULL, 'o'},
+                                            {"rate", required_argument, NULL, 'R'},
+                                            {"cross-slot", no_argument, NULL, 'x'},
+                                            {"report", no_argument, NULL, 'p'},
+                                            {"go-on", no_argument, NULL, 'g'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    struct request request = {.seconds = 60,
+                              .seed = clock_monotonic_ns() % 1000000000,
+                              .round_seconds = ROUND_SECONDS,
+                              .source_masters = -1};
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
+        read_option(&request, option, optarg);
+    if (!test_cli_available())
+        return 77;
+    uint64_t end_ms = clock_monotonic_ms() + 1000 * request.seconds;
+    uint64_t seed = request.seed;
+    uint32_t failed = 0, rounds = 0;
+    do {
+        struct random random = {.state = seed};
+        failed += !round_is_good(&request, seed);
+        rounds++;
+        seed = random_next(&random) % 1000000000;
+    } while (clock_monotonic_ms() < end_ms && (failed == 0 || request.goes_on));
+    printf("%u rounds, %u failed\n", rounds, failed);
+    return failed == 0 ? 0 : 1;
+}
