@@ -32,13 +32,15 @@
 #include "tests/support/random.h"
 
 #define ROUND_SECONDS 8
-#define OPTIONS_MAX 16
+#define OPTIONS_MAX 28
 #define SERVER_OPTIONS_MAX 24
 #define DB_MAX 5
 #define SETTLE_MS (GENERATOR_VOLATILE_MS + 300) /* a server looks for expired keys every 100 ms */
 /* Before 7.0 times are sent relative; a round may stand still for a while. Expiries that are not
  * moments are hours. */
 #define TTL_SLACK_MS 60000
+/* An expiry that is read at the source is what is left of it, by its clock a moment later. */
+#define READ_SLACK_MS 2000
 
 /* ---- what is asked for ---- */
 
@@ -54,7 +56,84 @@ struct request {
     const char *program_options[OPTIONS_MAX]; /* instead of chance, when there are any */
     bool has_report;
     bool goes_on;
+    int rules; /* of selection and of databases; -1: by chance */
 };
+
+/* ---- rules of selection, by a matcher of its own ---- */
+
+struct rules {
+    bool is_on;
+    const char *include[3]; /* prefixes; none: all */
+    uint32_t include_count;
+    const char *exclude_prefix;
+    const char *exclude_suffix;
+    const char *exclude_types; /* "list,hash" */
+    const char *rename[2];     /* prefixes "OLD=NEW" */
+    uint32_t rename_count;
+    char db_map[64];
+    uint32_t db_shift; /* database n goes to n + db_shift of those that are used */
+};
+
+static bool begins(const char *key, size_t size, const char *prefix)
+{
+    return size >= strlen(prefix) && memcmp(key, prefix, strlen(prefix)) == 0;
+}
+
+static bool rules_select(const struct rules *rules, const char *key, size_t size)
+{
+    const char *suffix = rules->exclude_suffix;
+    bool is_included = rules->include_count == 0;
+    for (uint32_t i = 0; i < rules->include_count; i++)
+        is_included = is_included || begins(key, size, rules->include[i]);
+    bool is_excluded =
+        (rules->exclude_prefix != NULL && begins(key, size, rules->exclude_prefix)) ||
+        (suffix != NULL && size >= strlen(suffix) &&
+         memcmp(key + size - strlen(suffix), suffix, strlen(suffix)) == 0);
+    return is_included && !is_excluded;
+}
+
+static bool rules_select_type(const struct rules *rules, const char *type)
+{
+    const char *at = rules->exclude_types != NULL ? strstr(rules->exclude_types, type) : NULL;
+    return at == NULL || (at > rules->exclude_types && at[-1] != ',');
+}
+
+/* What the destination is to hold of a reading of the source. */
+static json_t *rules_apply(const struct rules *rules, json_t *contents)
+{
+    json_t *out = json_object();
+    const char *text;
+    json_t *value;
+    size_t text_size, size;
+    json_object_keylen_foreach(contents, text, text_size, value)
+    {
+        json_t *name = json_stringn(text, text_size);
+        char *key = contents_raw(name, &size);
+        json_decref(name);
+        const char *type = json_string_value(json_object_get(value, "type"));
+        if (rules_select(rules, key, size) && rules_select_type(rules, type)) {
+            char *renamed = NULL;
+            for (uint32_t i = 0; i < rules->rename_count && renamed == NULL; i++) {
+                const char *to = strchr(rules->rename[i], '=');
+                size_t from_size = (size_t)(to - rules->rename[i]);
+                if (size < from_size || memcmp(key, rules->rename[i], from_size) != 0)
+                    continue;
+                size_t to_size = strlen(to + 1);
+                renamed = malloc(size - from_size + to_size + 1);
+                memcpy(renamed, to + 1, to_size);
+                memcpy(renamed + to_size, key + from_size, size - from_size);
+                size = size - from_size + to_size;
+            }
+            json_t *there = contents_bytes(renamed != NULL ? renamed : key, size);
+            json_object_setn_new_nocheck(
+                out, json_string_value(there), json_string_length(there), json_incref(value));
+            json_decref(there);
+            free(renamed);
+        }
+        free(key);
+    }
+    return out;
+}
 
 /* ---- a round ---- */
 
@@ -73,6 +152,8 @@ struct plan {
     uint64_t preload; /* commands before the program starts */
     bool is_cut;      /* the source's connections are cut now and then */
     bool is_stopped;  /* the program stands still now and then */
+    bool is_killed;   /* it is killed and continued now and then */
+    struct rules rules;
 };
 
 static uint32_t below(struct plan *plan, uint32_t bound)
@@ -215,6 +296,76 @@ static void choose_generator(struct plan *plan, const struct request *request)
         options->rate_max = (uint32_t)request->rate;
 }
 
+static void rule_add(struct plan *plan, const char *name, const char *value)
+{
+    add(plan->program, &plan->program_count, name, value);
+    plan->rules.is_on = true;
+    /* What empties or exchanges whole databases stops the task then. */
+    plan->generator.has_flushes = false;
+    plan->generator.has_database_moves = false;
+}
+
+static void choose_keys(struct plan *plan)
+{
+    static const char *const excluded[] = {"str:", "any:", "list:{g1}", "hash:", "xauto:", NULL};
+    static const char *const renames[] = {"str:=text:",
+                                          "list:=a:name:longer:than:before:",
+                                          "any:=some:",
+                                          "set:={moved}",
+                                          "zset:=z:",
+                                          NULL};
+    struct rules *rules = &plan->rules;
+    if (below(plan, 3) == 0) {
+        static const char *const included[] = {"str:", "list:", "set:", "zset:", "hash:", NULL};
+        for (uint32_t i = 0; i < 3; i++) {
+            rules->include[rules->include_count++] = pick(plan, included);
+            rule_add(plan, "--include-prefix", rules->include[i]);
+        }
+    }
+    if (below(plan, 2) == 0)
+        rule_add(plan, "--exclude-prefix", rules->exclude_prefix = pick(plan, excluded));
+    if (below(plan, 2) == 0)
+        rule_add(plan, "--exclude-suffix", rules->exclude_suffix = ":1");
+    /* A cluster's commands over several slots could come together by a rename, or part. */
+    bool is_standalone = plan->source_masters + plan->destination_masters == 0;
+    if (below(plan, 3) > 0) {
+        const char *rename = pick(plan, renames);
+        if (is_standalone || strchr(rename, '{') == NULL) {
+            rules->rename[rules->rename_count++] = rename;
+            rule_add(plan, "--rename-prefix", rename);
+        }
+    }
+}
+
+/* Behind all else, so that a seed means the same with rules and without. */
+static void choose_rules(struct plan *plan, const struct request *request)
+{
+    static const char *const types[] = {
+        "string", "hash", "list,set", "stream", "zset,string", NULL};
+    struct rules *rules = &plan->rules;
+    bool is_by_chance = below(plan, 3) == 0;
+    if (request->rules == 0 || (request->rules < 0 && !is_by_chance))
+        return;
+    uint32_t dbs = plan->generator.db_count;
+    if (dbs > 1 && below(plan, 2) == 0) {
+        size_t used = 0;
+        rules->db_shift = 1 + below(plan, dbs - 1);
+        for (uint32_t db = 0; db < dbs; db++)
+            used += (size_t)snprintf(rules->db_map + used,
+                                     sizeof(rules->db_map) - used,
+                                     "%s%u:%u",
+                                     db > 0 ? "," : "",
+                                     db,
+                                     (db + rules->db_shift) % dbs);
+        add(plan->program, &plan->program_count, "--db-map", rules->db_map);
+    }
+    if (below(plan, 3) > 0)
+        choose_keys(plan);
+    if (below(plan, 3) == 0)
+        rule_add(plan, "--exclude-type", rules->exclude_types = pick(plan, types));
+    plan->is_killed = below(plan, 2) == 0;
+}
+
 static void plan_make(struct plan *plan, const struct request *request, uint64_t seed)
 {
     memset(plan, 0, sizeof(*plan));
@@ -228,6 +379,8 @@ static void plan_make(struct plan *plan, const struct request *request, uint64_t
     plan->preload = below(plan, 20000);
     plan->is_cut = below(plan, 3) == 0;
     plan->is_stopped = below(plan, 3) == 0;
+    choose_rules(plan, request);
+    plan->program[plan->program_count] = NULL;
 }
 
 static void print_side(const char *version, uint32_t masters)
@@ -255,7 +408,7 @@ static void plan_print(const struct plan *plan)
            options->has_flushes ? ", flushes" : "",
            options->has_verbatim_scripts ? ", verbatim scripts" : "",
            plan->is_cut ? ", cuts" : "");
-    printf("%s;", plan->is_stopped ? ", stops" : "");
+    printf("%s%s;", plan->is_stopped ? ", stops" : "", plan->is_killed ? ", kills" : "");
     for (uint32_t i = 0; i < plan->program_count; i++)
         printf(" %s", plan->program[i]);
     for (uint32_t i = 0; i < plan->source_option_count; i++) {
@@ -283,9 +436,36 @@ static void stand_still(struct plan *plan, struct test_cli *cli)
     test_cli_signal(cli, SIGCONT);
 }
 
+static void start_program(const struct plan *plan,
+                          struct test_cli *cli,
+                          const struct live_side *source,
+                          const struct live_side *destination)
+{
+    const char *words[OPTIONS_MAX + 12] = {
+        "sync", source->uri, destination->uri, "--output", "json", "--progress-interval", "100ms"};
+    uint32_t count = 7;
+    for (uint32_t i = 0; i < plan->program_count; i++)
+        words[count++] = plan->program[i];
+    test_cli_spawn(cli, words);
+}
+
+/* Once it is live: before, a new run begins anew. */
+static void kill_program(const struct plan *plan,
+                         struct test_cli *cli,
+                         const struct live_side *source,
+                         const struct live_side *destination)
+{
+    live_wait_phase(cli, "live");
+    test_cli_kill(cli);
+    start_program(plan, cli, source, destination);
+}
+
 /* Until the time is over, things happen. */
-static void
-disturb(struct plan *plan, struct test_cli *cli, const struct live_side *source, uint64_t seconds)
+static void disturb(struct plan *plan,
+                    struct test_cli *cli,
+                    const struct live_side *source,
+                    const struct live_side *destination,
+                    uint64_t seconds)
 {
     uint64_t end_ms = clock_monotonic_ms() + 1000 * seconds;
     while (clock_monotonic_ms() < end_ms) {
@@ -294,6 +474,8 @@ disturb(struct plan *plan, struct test_cli *cli, const struct live_side *source,
             cut_connections(plan, source);
         if (plan->is_stopped && below(plan, 4) == 0)
             stand_still(plan, cli);
+        if (plan->is_killed && below(plan, 6) == 0)
+            kill_program(plan, cli, source, destination);
     }
 }
 
@@ -309,7 +491,9 @@ static void must_answer(struct generator *generator, uint64_t count)
 static struct contents_rules rules_of(const struct plan *plan)
 {
     return (struct contents_rules){
-        .ttl_slack_ms = is_source(plan, "redis-6") ? TTL_SLACK_MS : 0,
+        .ttl_slack_ms = is_source(plan, "redis-6")             ? TTL_SLACK_MS
+                        : plan->rules.is_on || plan->is_killed ? READ_SLACK_MS
+                                                               : 0,
         .any_entries_read = is_source(plan, "redis-7"),
         .any_idle_consumers = true,
         .any_deleted_pending =
@@ -345,23 +529,35 @@ static void judge(const json_t *event, struct verdict *verdict)
     }
 }
 
+static bool is_rule(const char *option)
+{
+    return strncmp(option, "--include-", 10) == 0 || strncmp(option, "--exclude-", 10) == 0 ||
+           strcmp(option, "--rename-prefix") == 0 || strcmp(option, "--db-map") == 0;
+}
+
 static bool is_verified(const struct plan *plan,
                         const struct live_side *source,
                         const struct live_side *destination,
                         uint64_t strict_count)
 {
     static const char mark[] = "{\"event\":\"difference\"";
-    const char *words[] = {"verify",
-                           source->uri,
-                           destination->uri,
-                           "--full",
-                           "--output",
-                           "json",
-                           "--rounds",
-                           "2",
-                           "--interval",
-                           "200ms",
-                           NULL};
+    const char *words[OPTIONS_MAX + 12] = {"verify",
+                                           source->uri,
+                                           destination->uri,
+                                           "--full",
+                                           "--output",
+                                           "json",
+                                           "--rounds",
+                                           "2",
+                                           "--interval",
+                                           "200ms"};
+    uint32_t word_count = 10;
+    for (uint32_t i = 0; i < plan->program_count; i += 2) {
+        if (is_rule(plan->program[i])) {
+            words[word_count++] = plan->program[i];
+            words[word_count++] = plan->program[i + 1];
+        }
+    }
     struct verdict verdict = {.groups = 0};
     char *output, *errors;
     int status = test_cli_run(words, LIVE_WAIT_MS, &output, &errors);
@@ -401,8 +597,10 @@ static bool are_equal(const struct plan *plan,
     uint32_t dbs = plan->generator.db_count > 1 ? plan->generator.db_count : 1;
     char label[96];
     for (uint32_t db = 0; db < dbs; db++) {
-        json_t *wanted = contents_read(source->client, db);
-        json_t *got = contents_read(destination->client, db);
+        json_t *all = contents_read(source->client, db);
+        json_t *wanted = rules_apply(&plan->rules, all);
+        json_t *got = contents_read(destination->client, (db + plan->rules.db_shift) % dbs);
+        json_decref(all);
         snprintf(label, sizeof(label), "seed %" PRIu64 ", db %u", plan->seed, db);
         count += contents_differences(label, wanted, got, &rules);
         strict_count += contents_differences(NULL, wanted, got, &strict);
@@ -418,29 +616,13 @@ static bool run_round(struct plan *plan, const struct request *request)
 {
     struct live_side source, destination;
     struct test_cli cli;
-    const char *const *o = plan->program;
     live_side_start(&source, plan->source_version, plan->source_masters, 0, plan->source_options);
     live_side_start(&destination, plan->destination_version, plan->destination_masters, 0, NULL);
     plan->generator.port = live_port(&source);
     struct generator *generator = generator_start(&plan->generator);
     must_answer(generator, plan->preload);
-    live_spawn(&cli,
-               &source,
-               &destination,
-               o[0],
-               o[1],
-               o[2],
-               o[3],
-               o[4],
-               o[5],
-               o[6],
-               o[7],
-               o[8],
-               o[9],
-               o[10],
-               o[11],
-               NULL);
-    disturb(plan, &cli, &source, request->round_seconds);
+    start_program(plan, &cli, &source, &destination);
+    disturb(plan, &cli, &source, &destination, request->round_seconds);
     uint64_t count = generator_stop(generator, request->has_report ? stdout : NULL);
     usleep(1000 * SETTLE_MS);
     live_wait_phase(&cli, "live");
@@ -490,6 +672,7 @@ static const char help[] =
     "  --versions A[:B]      such as redis-7.0:valkey-8.1\n"
     "  --options \"WORDS\"     of the program, instead of random ones\n"
     "  --rate N              commands per second\n"
+    "  --rules               of selection and of databases in every round; --no-rules: in none\n"
     "  --report              how often each form of command succeeded and failed\n"
     "  --go-on               after a failed round too\n";
 
@@ -542,6 +725,10 @@ static void read_option(struct request *request, int option, char *value)
     case 'R':
         request->rate = read_number(value);
         break;
+    case 'u':
+    case 'U':
+        request->rules = option == 'u';
+        break;
     case 'p':
         request->has_report = true;
         break;
@@ -564,13 +751,16 @@ int main(int argc, char **argv)
                                             {"options", required_argument, NULL, 'o'},
                                             {"rate", required_argument, NULL, 'R'},
                                             {"report", no_argument, NULL, 'p'},
+                                            {"rules", no_argument, NULL, 'u'},
+                                            {"no-rules", no_argument, NULL, 'U'},
                                             {"go-on", no_argument, NULL, 'g'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     struct request request = {.seconds = 60,
                               .seed = clock_monotonic_ns() % 1000000000,
                               .round_seconds = ROUND_SECONDS,
-                              .source_masters = -1};
+                              .source_masters = -1,
+                              .rules = -1};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
         read_option(&request, option, optarg);
     if (!test_cli_available())

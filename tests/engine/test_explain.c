@@ -196,7 +196,7 @@ static void test_commands(void **state)
 
     it = command_of(0, "RENAME other user:1");
     assert_int_equal(it.action, SYN_ACTION_PARTIAL);
-    assert_int_equal(it.standalone, SYN_WAY_REFUSE);
+    assert_int_equal(it.standalone, SYN_WAY_REFETCH);
     it = command_of(0, "FLUSHALL");
     assert_int_equal(it.action, SYN_ACTION_REFUSE);
     assert_string_equal(it.kind, "flush");
