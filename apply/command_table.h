@@ -101,6 +101,7 @@ struct command_info {
     int16_t arity;     /* negative: at least */
     bool is_write;     /* the servers' own flag */
     bool is_key_first; /* exactly one key, at argv[1]: the common case, no search needed */
+    bool is_expiring;  /* it may give a key a time to live: expiry.h */
     uint8_t spec_count;
     const struct key_spec *specs;
 };

@@ -70,6 +70,63 @@ bool live_forward(struct stream *stream,
     return true;
 }
 
+/* A command whose time to live is put off. */
+static bool forward_edited(struct stream *stream,
+                           uint32_t lane,
+                           uint32_t db,
+                           const struct expiry_pieces *pieces,
+                           struct op op,
+                           struct syn_err *err)
+{
+    struct router *router = stream->router;
+    size_t size = pieces->head_size + pieces->before_size + pieces->time_size + pieces->behind_size;
+    bool is_inside = router_is_inside(router, lane);
+    if (LIKELY(size <= router->batch_bytes && !is_inside)) {
+        uint8_t *begin = router_reserve(router, lane, db, size);
+        if (UNLIKELY(begin == NULL)) {
+            return stopped(err);
+        }
+        expiry_copy(begin, pieces);
+        router_commit(router, lane, begin, begin + size, op);
+        return true;
+    }
+    bool is_begun =
+        is_inside ? router_unit_db(router, lane, db, op) : router_unit_begin(router, lane, db);
+    if (!is_begun || !router_unit_op(router, lane) || !live_put_edited(stream, lane, pieces)) {
+        return stopped(err);
+    }
+    router_unit_done(router, lane, op);
+    if (!is_inside) {
+        router_unit_end(router, lane);
+    }
+    return true;
+}
+
+bool live_expiry_edit(struct stream *stream,
+                      const struct command_info *info,
+                      const uint8_t *bytes,
+                      const struct resp_command *command,
+                      struct expiry_pieces *pieces)
+{
+    struct expiry_edit edit;
+    const struct expiry_words words = {.bytes = bytes, .command = command, .count = command->argc};
+    if (!expiry_edit_make(&edit, info, &words, stream->expiry_add_ms)) {
+        return false;
+    }
+    counter_add(&stream->expiries_put_off, 1);
+    expiry_cut(pieces, &edit, bytes, command);
+    return true;
+}
+
+bool live_put_edited(struct stream *stream, uint32_t lane, const struct expiry_pieces *pieces)
+{
+    struct router *router = stream->router;
+    return router_put(router, lane, pieces->head, pieces->head_size) &&
+           router_put(router, lane, pieces->before, pieces->before_size) &&
+           router_put(router, lane, pieces->time, pieces->time_size) &&
+           router_put(router, lane, pieces->behind, pieces->behind_size);
+}
+
 bool live_forward_whole(struct stream *stream,
                         uint32_t lane,
                         uint32_t db,
@@ -83,10 +140,14 @@ bool live_forward_whole(struct stream *stream,
     if (info->class == COMMAND_EVAL) {
         op.kind = OP_SCRIPT;
     }
-    if (!live_forward(stream, lane, db, bytes, command->size, op, err)) {
+    struct expiry_pieces pieces;
+    bool is_edited = UNLIKELY(stream->expiry_add_ms != 0) && info->is_expiring &&
+                     live_expiry_edit(stream, info, bytes, command, &pieces);
+    if (!(is_edited ? forward_edited(stream, lane, db, &pieces, op, err)
+                    : live_forward(stream, lane, db, bytes, command->size, op, err))) {
         return false;
     }
-    if (UNLIKELY(command->size > stream->router->batch_bytes)) {
+    if (UNLIKELY(command->size + EXPIRY_EDIT_GROWTH > stream->router->batch_bytes)) {
         divergence_remember(stream, lane, info, bytes, command);
     }
     return true;
@@ -100,6 +161,20 @@ bool live_forward_args(struct stream *stream,
                        struct op op,
                        struct syn_err *err)
 {
+    struct slice edited[EXPIRY_ARGS_MAX];
+    struct expiry_edit edit;
+    if (UNLIKELY(stream->expiry_add_ms != 0) && count <= EXPIRY_ARGS_MAX) {
+        const struct command_info *info = command_find(args[0].bytes, args[0].size);
+        const struct expiry_words words = {.args = args, .count = count};
+        if (info != NULL && info->is_expiring &&
+            expiry_edit_make(&edit, info, &words, stream->expiry_add_ms)) {
+            counter_add(&stream->expiries_put_off, 1);
+            memcpy(edited, args, count * sizeof(*args));
+            edited[edit.arg] = (struct slice){(const uint8_t *)edit.digits, edit.digits_size};
+            args = edited;
+            count = edit.count;
+        }
+    }
     return router_args(stream->router, lane, db, args, count, op) || stopped(err);
 }
 

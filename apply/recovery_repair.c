@@ -57,7 +57,7 @@ static bool write_payload(struct stream *stream,
     value->item = (struct rdb_item){.kind = RDB_ITEM_KEY,
                                     .type = type,
                                     .name = {key->name, key->size},
-                                    .expire_ms = read->expire_ms};
+                                    .expire_ms = stream_expiry(stream, read->expire_ms)};
     bool is_loaded =
         type < RDB_TYPE_COUNT && stream->task->intake.restore_version[stream->is_valkey][type] != 0;
     if (is_loaded || type == RDB_TYPE_STRING) {

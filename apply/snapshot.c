@@ -403,6 +403,7 @@ item_key(struct stream *stream, const struct rdb_item *item, struct walk *walk, 
 {
     struct snapshot_value *value = &stream->value;
     value->item = *item;
+    value->item.expire_ms = stream_expiry(stream, item->expire_ms);
     value->load_type = item->type;
     value->offset = rdb_parser_offset(stream->parser);
     value->db = stream->snapshot_db;

@@ -27,6 +27,7 @@ bool stream_init(struct stream *stream,
     stream->router_next = router->streams;
     router->streams = stream;
     stream->wanted = 1;
+    stream->expiry_add_ms = task->expiry_add_ms;
     size_t item_bytes_max = task->hold_bytes_max < UINT32_MAX ? task->hold_bytes_max : UINT32_MAX;
     stream->parser = rdb_parser_new(item_bytes_max, err);
     return stream->parser != NULL &&
@@ -79,6 +80,28 @@ void stream_set_state(struct stream *stream, enum stream_state state)
     atomic_store_release(&stream->shown_state, (int)state);
 }
 
+/* Times to live are put off from here on, until control finds that the stream has caught up. */
+static void stream_catch_up(struct stream *stream)
+{
+    if (stream->task->puts_off) {
+        stream->catching_up_count++;
+        stream->expiry_add_ms = stream->task->expiry_add_ms + EXPIRY_PUT_OFF_MS;
+        atomic_store_release(&stream->exact_offset, UINT64_MAX);
+        atomic_store_release(&stream->catching_up, stream->catching_up_count);
+    }
+}
+
+static void stream_look_caught_up(struct stream *stream)
+{
+    if (LIKELY(stream->expiry_add_ms == stream->task->expiry_add_ms) ||
+        atomic_load_acquire(&stream->catching_up) != 0) {
+        return;
+    }
+    stream->expiry_add_ms = stream->task->expiry_add_ms;
+    atomic_store_release(&stream->exact_offset, stream->offset);
+    waker_wake(stream->task->control);
+}
+
 bool stream_session(struct stream *stream, const struct chunk_session *session, struct syn_err *err)
 {
     bool is_again =
@@ -91,6 +114,7 @@ bool stream_session(struct stream *stream, const struct chunk_session *session, 
     if (!stream_position_drop(stream) || !stream_own(stream, session->replid)) {
         return ERR(err, SYN_CODE_STOPPED, "stopped");
     }
+    stream_catch_up(stream);
     stream->session = *session;
     stream->offset = session->offset;
     stream->source_db = 0;
@@ -202,6 +226,8 @@ bool stream_resume(struct stream *stream,
     stream->offset = offset;
     stream->source_db = source_db;
     stream->applied_db = source_db;
+    stream->position_was_resumed = true; /* before the threads start */
+    stream_catch_up(stream);
     snapshot_reform_source(stream, LISTPACK_UNKNOWN); /* no snapshot told the source's version */
     atomic_store_relaxed(&stream->offset_decoded, offset);
     stream_set_state(stream, STREAM_LIVE);
@@ -411,6 +437,7 @@ bool stream_step(struct stream *stream, bool *did, struct syn_err *err)
         }
     }
     bool is_live = stream->state == STREAM_LIVE;
+    stream_look_caught_up(stream);
     if (is_live && stream->is_position_due && !stream_position_begin(stream, err)) {
         return false;
     }

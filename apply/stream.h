@@ -65,6 +65,8 @@ struct task {
     bool only_snapshot; /* the live stream is not decoded                               */
     enum corrupt_policy on_corrupt;
     enum divergence_policy on_divergence;
+    bool puts_off;         /* times to live, while a stream catches up: expiry.h */
+    int64_t expiry_add_ms; /* added to each of them for good                     */
     bool clears_first; /* a DEL goes before each RESTORE: a refused one must leave no older value */
     struct loss_sink losses;
     struct intake intake; /* what the destination takes, with policy and limits of rewriting  */
@@ -245,6 +247,9 @@ struct stream {
     bool is_position_due; /* the first position, or the first under a new replication id         */
     char owner_replid[REPLID_SIZE + 1]; /* under which the destination says that we are copying */
     char position_replid[REPLID_SIZE + 1]; /* under which positions are written; "": none yet    */
+    bool position_was_resumed;  /* control's own: an earlier run may have put times off */
+    int64_t expiry_add_ms;      /* added to times to live just now               */
+    uint32_t catching_up_count; /* times that it began to catch up                */
     struct heartbeat_watch heartbeat;
     bool is_ack_wanted;  /* the source asked for an acknowledgement… */
     uint64_t ack_offset; /* …of this offset                         */
@@ -274,6 +279,11 @@ struct stream {
     _Atomic uint64_t diverged_error;     /* …that failed because of what their keys hold     */
     _Atomic uint64_t diverged_script;    /* scripts that ended in an error                   */
     _Atomic uint64_t diverged_unknown;   /* of all these, those whose keys are not known     */
+    _Atomic uint64_t expiries_put_off; /* times to live that are to be brought to their own again */
+    /* The number of the catching up that is under way, 0: none. W: decoder sets it, control sets it
+     * to 0 (cas), release. */
+    _Atomic uint32_t catching_up;
+    _Atomic uint64_t exact_offset; /* release: no time to live beyond is put off; UINT64_MAX: … */
     _Atomic uint64_t offset_decoded;
     _Atomic uint32_t
         snapshots_applied; /* release: number of the session whose snapshot is applied whole */

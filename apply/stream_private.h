@@ -2,6 +2,7 @@
 #ifndef APPLY_STREAM_PRIVATE_H
 #define APPLY_STREAM_PRIVATE_H
 
+#include "apply/expiry.h"
 #include "apply/stream.h"
 
 /* Every step says how it ended. */
@@ -68,6 +69,16 @@ static inline uint16_t snapshot_restore_version(const struct stream *stream)
 /* The session ended inside a value that was being streamed: fills it up so that the destination
  * refuses it, harmlessly. */
 MUST_CHECK bool snapshot_abandon(struct stream *stream, struct syn_err *err);
+
+/* A time to live of the source as it is written now; -1 is none. */
+static inline int64_t stream_expiry(struct stream *stream, int64_t expire_ms)
+{
+    int64_t expiry_ms = expiry_add(expire_ms, stream->expiry_add_ms);
+    if (UNLIKELY(expiry_ms != expire_ms)) {
+        counter_add(&stream->expiries_put_off, 1);
+    }
+    return expiry_ms;
+}
 
 /* ---- live.c ---- */
 
@@ -191,6 +202,15 @@ MUST_CHECK bool live_forward_whole(struct stream *stream,
                                    const struct resp_command *command,
                                    uint16_t slot,
                                    struct syn_err *err);
+/* Whether the command's time to live is changed; the pieces are of its bytes. */
+bool live_expiry_edit(struct stream *stream,
+                      const struct command_info *info,
+                      const uint8_t *bytes,
+                      const struct resp_command *command,
+                      struct expiry_pieces *pieces);
+/* Writes them into the open unit. False: stopped. */
+MUST_CHECK bool
+live_put_edited(struct stream *stream, uint32_t lane, const struct expiry_pieces *pieces);
 /* "source HOST, offset N, command NAME (hash …)" for errors about the stream. */
 const char *live_where(const struct stream *stream,
                        const uint8_t *bytes,

@@ -308,6 +308,24 @@ static bool unit_command(struct stream *stream,
     return true;
 }
 
+static bool unit_put(struct stream *stream,
+                     uint32_t lane,
+                     const uint8_t *bytes,
+                     const struct command_info *info,
+                     const struct resp_command *command,
+                     uint32_t limit)
+{
+    struct expiry_pieces pieces;
+    if (limit != 0) {
+        return live_put_trim(stream, lane, bytes, command, limit);
+    }
+    if (UNLIKELY(stream->expiry_add_ms != 0) && info->is_expiring &&
+        live_expiry_edit(stream, info, bytes, command, &pieces)) {
+        return live_put_edited(stream, lane, &pieces);
+    }
+    return router_put(stream->router, lane, bytes, command->size);
+}
+
 /* Queues one kept command; a trim without the LIMIT that only replicas accept. */
 static bool unit_kept(struct stream *stream,
                       uint16_t slot,
@@ -320,9 +338,7 @@ static bool unit_kept(struct stream *stream,
     uint32_t limit = info->class == COMMAND_TRIM ? live_trim_limit(bytes, command) : 0;
     struct op op = live_op_of(stream, info, slot);
     op.kind = info->class == COMMAND_EVAL ? OP_SCRIPT : OP_COMMAND;
-    if (!router_unit_op(router, lane) ||
-        (limit == 0 ? !router_put(router, lane, bytes, command->size)
-                    : !live_put_trim(stream, lane, bytes, command, limit))) {
+    if (!router_unit_op(router, lane) || !unit_put(stream, lane, bytes, info, command, limit)) {
         return false;
     }
     router_unit_done(router, lane, op);

@@ -323,6 +323,8 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     static const enum corrupt_policy damages[] = {CORRUPT_STOP, CORRUPT_SKIP};
     out->on_corrupt = damages[number_of(from, OPTION_ON_CORRUPT)];
     out->skips_unknown = number_of(from, OPTION_ON_UNKNOWN) != 0;
+    out->puts_off_ttl = number_of(from, OPTION_PUT_OFF_TTL) == 0;
+    out->extend_ttl_ms = number_of(from, OPTION_EXTEND_TTL);
     out->on_divergence = (enum divergence_policy)number_of(from, OPTION_ON_DIVERGENCE);
     out->publishes = number_of(from, OPTION_PUBLISH) != 0;
     out->prefer_replica = number_of(from, OPTION_PREFER_REPLICA) != 0;

@@ -61,6 +61,8 @@ struct config {
     enum corrupt_policy on_corrupt;
     char losses_path[CONFIG_PATH_MAX]; /* "": losses are not recorded */
     enum divergence_policy on_divergence;
+    bool puts_off_ttl; /* while streams catch up */
+    int64_t extend_ttl_ms;
     bool skips_unknown; /* commands that the destination does not know are left out */
     bool publishes;     /* messages are forwarded */
     bool prefer_replica;

@@ -21,6 +21,7 @@
 #include "apply/stream.h"
 #include "apply/topology.h"
 #include "core/engine/config.h"
+#include "core/engine/engine_expiry.h"
 #include "core/engine/losses.h"
 #include "core/engine/precheck.h"
 #include "core/engine/resume.h"
@@ -61,6 +62,9 @@ struct watch {
     int feed_state_seen;
     bool was_diverged;
     enum syn_phase phase_seen;
+    struct offset_sample catch_up; /* engine_expiry.c: the reading that is to be reached, */
+    bool has_catch_up;             /* if there is one                                     */
+    uint64_t settle_offset;        /* engine_expiry.c: up to here times may have been put off */
 };
 
 /* What a pipeline had counted when it was taken down, because the destination had failed. */
@@ -113,6 +117,7 @@ struct syn_engine {
                   1]; /* of this engine, through all its pipelines; "": none */
     bool is_restart;  /* positions are not continued */
 
+    struct engine_expiry expiry; /* control's own */
     struct failure failure;
     struct waker control_waker;
     struct task task;

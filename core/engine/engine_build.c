@@ -373,7 +373,7 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     task_make(engine, &plan);
-    if (!engine_throttle_init(engine, err) ||
+    if (!engine_expiry_init(engine, err) || !engine_throttle_init(engine, err) ||
         !asker_init(
             &engine->asker, &engine->destination, (int)engine->config.connect_timeout_ms, err)) {
         return false;

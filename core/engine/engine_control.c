@@ -283,6 +283,11 @@ static bool watch_once(struct syn_engine *engine, bool *is_over, struct syn_err 
         }
         *is_over = *is_over && is_stream_over;
     }
+    bool is_exact;
+    if (!engine_expiry_watch(engine, &is_exact, err)) {
+        return false;
+    }
+    *is_over = *is_over && is_exact;
     return true;
 }
 
@@ -391,6 +396,7 @@ static void receive_what_was_written(struct syn_engine *engine, uint64_t deadlin
 
 static bool drain(struct syn_engine *engine, struct syn_err *err)
 {
+    engine_expiry_stop(engine); /* in --once it is over; else the next run goes on with it */
     set_phase(engine, SYN_PHASE_DRAINING);
     atomic_store_release(&engine->task.paused, false);
     engine_throttle_lift(engine); /* wakes the decoders */
@@ -431,6 +437,7 @@ static void forget_positions(struct syn_engine *engine)
 
 static void finish(struct syn_engine *engine, const struct syn_err *err)
 {
+    engine_expiry_stop(engine);
     engine_stop_threads(engine);
     atomic_store_release(&engine->monitor_stop, true);
     if (engine->has_monitor) {

@@ -112,6 +112,8 @@ static void keep_acked(struct syn_engine *engine)
 
 static void take_down(struct syn_engine *engine, const struct syn_err *err)
 {
+    engine_expiry_stop(engine);
+    engine->expiry.was_put_off = true; /* as far as is known; the next pipeline counts anew */
     engine_stop_threads(engine);
     monitor_stop(engine);
     if (engine->is_built) {

@@ -156,6 +156,23 @@ static const struct syn_option table[] = {
                                       "it, or stop.",
                               .choices = "refetch|count|stop",
                               .kind = SYN_OPTION_CHOICE},
+    [OPTION_PUT_OFF_TTL] = {.name = "put-off-ttl",
+                            .env = "SYNCLINE_PUT_OFF_TTL",
+                            .value_name = "on|off",
+                            .default_text = "on",
+                            .help = "Put times to live off (by thousands of years) until the "
+                                    "streams have caught up, and make them exact then, so that no "
+                                    "key expires at the destination while its renewal is still "
+                                    "on its way.",
+                            .choices = "on|off",
+                            .kind = SYN_OPTION_CHOICE},
+    [OPTION_EXTEND_TTL] = {.name = "extend-ttl",
+                           .env = "SYNCLINE_EXTEND_TTL",
+                           .value_name = "TIME",
+                           .default_text = "0",
+                           .help = "Add this to every time to live, for good.",
+                           .kind = SYN_OPTION_DURATION,
+                           .max = 365 * 24 * HOUR},
     [OPTION_PUBLISH] = {.name = "publish",
                         .env = "SYNCLINE_PUBLISH",
                         .value_name = "drop|forward",

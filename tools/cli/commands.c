@@ -41,7 +41,7 @@ static const struct command table[] = {
                 "allows. Exit status 0: equal, 6: different.",
      .options_without =
          "once snapshot-only on-nonempty on-unsupported on-corrupt losses restart positions "
-         "on-unknown on-divergence publish heartbeat include-command exclude-command on-partial io "
+         "on-unknown on-divergence put-off-ttl extend-ttl publish heartbeat include-command exclude-command on-partial io "
          "readers decoders lanes silence-timeout retry-connection retry-other drain-timeout "
          "prefer-replica snapshot-ops snapshot-bytes live-ops live-bytes shard-snapshot-ops "
          "shard-snapshot-bytes shard-live-ops shard-live-bytes",
@@ -55,7 +55,7 @@ static const struct command table[] = {
          "written as they are printed: \\xNN, \\n, \\r, \\t, \\\", \\\\. Rules and databases are "
          "given as to sync.",
      .options_without = "full fast rounds interval ttl-tolerance once snapshot-only on-nonempty "
-                        "on-unsupported on-corrupt losses restart on-divergence heartbeat retry-other "
+                        "on-unsupported on-corrupt losses restart on-divergence put-off-ttl extend-ttl heartbeat retry-other "
                         "snapshot-ops snapshot-bytes live-ops live-bytes shard-snapshot-ops "
                         "shard-snapshot-bytes shard-live-ops shard-live-bytes db io readers "
                         "decoders memory connect-timeout "

@@ -1,0 +1,472 @@
+/*
+ * Times to live that were put off (apply/expiry.h), brought to their own.
+ *
+ *     put off   some stream is catching up
+ *     settling  all have caught up: decoders write exact times; what they wrote before must be
+ *               acknowledged
+ *     stamping  a thread of its own goes through the destination's keys
+ *     exact     a pass found none that is put off
+ *
+ * A pass looks at every key that has a time to live. What is put off can be told by that time
+ * alone, and a small script gives the key its exact time if it still is put off when the script
+ * runs: the stream goes on meanwhile, and may have changed or removed the key since it was seen. A
+ * key that is renamed, or moved by a relay, may hide from a pass; so passes are made until one
+ * finds nothing, each behind the acknowledgement of what was written before.
+ *
+ * A stream that begins to catch up anew (a new full copy) ends the pass: its keys are put off
+ * again, on purpose.
+ *
+ * A run that continues another does not know whether that one had finished its passes, so it makes
+ * one even if it puts nothing off itself.
+ *
+ * Threads: the control thread; the pass has one that only reads the engine's configuration,
+ * destination and `wants_stop`.
+ */
+#include "core/engine/engine_expiry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apply/expiry.h"
+#include "core/engine/engine.h"
+
+/* What the source had so long ago is here: it is caught up. */
+#define CAUGHT_UP_MS 1000
+/* An older reading of the source's offset is none. */
+#define READING_MS_MAX 750
+#define RETRY_MS 1000
+#define SCAN_COUNT "500"
+/* What PTTL tells of a key that is put off: some years less than was added, or more. */
+#define PUT_OFF_PTTL_MIN (EXPIRY_PUT_OFF_MS - EXPIRY_LATEST_MS)
+
+/* PEXPIRETIME is of 7.0. Before it, PTTL and the clock must be read within the same millisecond.
+ * replicate_commands: 3.2 to 6.2 refuse a write behind TIME without it. */
+static const char stamp_script[] =
+    "pcall(redis.replicate_commands)\n"
+    "local at = redis.pcall('PEXPIRETIME', KEYS[1])\n"
+    "if type(at) == 'table' then\n"
+    "  local before, after\n"
+    "  repeat\n"
+    "    before = redis.call('TIME')\n"
+    "    at = redis.call('PTTL', KEYS[1])\n"
+    "    after = redis.call('TIME')\n"
+    "  until before[1] == after[1] and\n"
+    "    math.floor(before[2] / 1000) == math.floor(after[2] / 1000)\n"
+    "  if at > 0 then at = at + before[1] * 1000 + math.floor(before[2] / 1000) end\n"
+    "end\n"
+    "if at < tonumber(ARGV[1]) or at >= 2 * tonumber(ARGV[1]) then return 0 end\n"
+    "redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', at - tonumber(ARGV[1])))\n"
+    "return 1\n";
+
+/* ---- one pass ---- */
+
+struct pass {
+    struct engine_expiry *expiry;
+    struct control control;
+    char put_off[NUM_DIGITS_MAX + 1];
+    char script[41]; /* its SHA1, in hexadecimal */
+};
+
+static bool pass_is_stopped(const struct pass *pass, struct syn_err *err)
+{
+    return atomic_load_acquire(&pass->expiry->wants_stop) &&
+           !ERR(err, SYN_CODE_STOPPED, "stopped before all times to live were exact");
+}
+
+static bool keys_ask(struct pass *pass, const redisReply *keys, struct syn_err *err)
+{
+    for (size_t i = 0; i < keys->elements; i++) {
+        const redisReply *key = keys->element[i];
+        const char *argv[] = {"PTTL", key->str};
+        const size_t sizes[] = {4, key->len};
+        if (!control_append(&pass->control, 2, argv, sizes, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool stamp_ask(struct pass *pass, const redisReply *key, struct syn_err *err)
+{
+    const char *argv[] = {"EVALSHA", pass->script, "1", key->str, pass->put_off};
+    const size_t sizes[] = {7, sizeof(pass->script) - 1, 1, key->len, strlen(pass->put_off)};
+    return control_append(&pass->control, 5, argv, sizes, err);
+}
+
+/* A number; a negative one of a key that is gone. An error of one key's slot that moved is one of
+ * the pass. */
+static bool number_fetch(struct pass *pass, const char *what, int64_t *number, struct syn_err *err)
+{
+    redisReply *reply = control_fetch(&pass->control, err);
+    if (reply == NULL) {
+        return false;
+    }
+    bool is_good =
+        reply->type == REDIS_REPLY_INTEGER || control_reply_error(&pass->control, reply, what, err);
+    *number = is_good ? reply->integer : 0;
+    freeReplyObject(reply);
+    return is_good;
+}
+
+static bool keys_stamp(struct pass *pass, const redisReply *keys, struct syn_err *err)
+{
+    if (!keys_ask(pass, keys, err)) {
+        return false;
+    }
+    size_t asked = 0;
+    bool is_done = true;
+    bool *is_put_off = mem_calloc(MEM_ENGINE, keys->elements + 1);
+    if (is_put_off == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for %zu keys", keys->elements);
+    }
+    for (size_t i = 0; is_done && i < keys->elements; i++) {
+        int64_t pttl;
+        is_done = number_fetch(pass, "PTTL", &pttl, err);
+        is_put_off[i] = is_done && pttl >= PUT_OFF_PTTL_MIN && pttl < 2 * EXPIRY_PUT_OFF_MS;
+    }
+    for (size_t i = 0; is_done && i < keys->elements; i++) {
+        is_done = !is_put_off[i] || stamp_ask(pass, keys->element[i], err);
+        asked += is_put_off[i];
+    }
+    for (size_t i = 0; is_done && i < asked; i++) {
+        int64_t count;
+        is_done = number_fetch(pass, "EVALSHA", &count, err);
+        pass->expiry->pass_count += is_done ? (uint64_t)count : 0;
+    }
+    mem_free(MEM_ENGINE, is_put_off);
+    return is_done;
+}
+
+static bool pass_db(struct pass *pass, struct syn_err *err)
+{
+    char cursor[32] = "0";
+    do {
+        char command[96];
+        snprintf(command, sizeof(command), "SCAN %s COUNT " SCAN_COUNT, cursor);
+        redisReply *reply = control_ask(&pass->control, err, command);
+        if (reply == NULL) {
+            return false;
+        }
+        bool is_good = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+                       reply->element[0]->str != NULL &&
+                       reply->element[1]->type == REDIS_REPLY_ARRAY;
+        bool is_done = is_good ? keys_stamp(pass, reply->element[1], err)
+                               : ERR(err, SYN_CODE_DESTINATION_PROTOCOL, "an odd answer to SCAN");
+        if (is_done) {
+            snprintf(cursor, sizeof(cursor), "%s", reply->element[0]->str);
+        }
+        freeReplyObject(reply);
+        if (!is_done || pass_is_stopped(pass, err)) {
+            return false;
+        }
+    } while (strcmp(cursor, "0") != 0);
+    return true;
+}
+
+/* "db3:keys=12,expires=5,…": databases without a time to live are passed over. */
+static bool pass_dbs(struct pass *pass, struct syn_err *err)
+{
+    redisReply *info = control_ask(&pass->control, err, "INFO keyspace");
+    if (info == NULL) {
+        return false;
+    }
+    bool is_done =
+        info->type == REDIS_REPLY_STRING || control_reply_error(&pass->control, info, "INFO", err);
+    const char *line = is_done ? strstr(info->str, "db") : NULL;
+    while (is_done && line != NULL) {
+        unsigned db;
+        unsigned long long keys, expires;
+        if (sscanf(line, "db%u:keys=%llu,expires=%llu", &db, &keys, &expires) == 3 && expires > 0) {
+            char command[32];
+            snprintf(command, sizeof(command), "SELECT %u", db);
+            redisReply *reply = db == 0 ? NULL : control_ask(&pass->control, err, command);
+            is_done = (db == 0 || reply != NULL) && pass_db(pass, err);
+            if (reply != NULL) {
+                freeReplyObject(reply);
+            }
+        }
+        line = strstr(line + 2, "\ndb");
+        line = line == NULL ? NULL : line + 1;
+    }
+    freeReplyObject(info);
+    return is_done;
+}
+
+static bool script_load(struct pass *pass, struct syn_err *err)
+{
+    const char *argv[] = {"SCRIPT", "LOAD", stamp_script};
+    redisReply *reply = control_call(&pass->control, 3, argv, NULL, err);
+    if (reply == NULL) {
+        return false;
+    }
+    bool is_good = reply->type == REDIS_REPLY_STRING && reply->len == sizeof(pass->script) - 1;
+    if (is_good) {
+        memcpy(pass->script, reply->str, sizeof(pass->script));
+    } else if (reply->type != REDIS_REPLY_ERROR ||
+               control_reply_error(&pass->control, reply, "SCRIPT LOAD", err)) {
+        ERR(err, SYN_CODE_DESTINATION_PROTOCOL, "an odd answer to SCRIPT LOAD");
+    }
+    freeReplyObject(reply);
+    return is_good;
+}
+
+static bool pass_run(struct engine_expiry *expiry, struct syn_err *err)
+{
+    struct pass pass = {.expiry = expiry};
+    const struct topology *destination = &expiry->engine->destination;
+    pass.put_off[num_write_u64(pass.put_off, (uint64_t)EXPIRY_PUT_OFF_MS)] = '\0';
+    bool is_done = true;
+    for (uint32_t i = 0; is_done && i < destination->shard_count; i++) {
+        is_done = control_open(&pass.control,
+                               &destination->shards[i].server.endpoint,
+                               SIDE_DESTINATION,
+                               (int)expiry->engine->config.connect_timeout_ms,
+                               err) &&
+                  script_load(&pass, err) && pass_dbs(&pass, err);
+        control_close(&pass.control);
+    }
+    return is_done;
+}
+
+static void *pass_main(void *arg)
+{
+    struct engine_expiry *expiry = arg;
+    expiry->is_good = pass_run(expiry, &expiry->err);
+    atomic_store_release(&expiry->is_done, true);
+    waker_wake(&expiry->engine->control_waker);
+    return NULL;
+}
+
+static void pass_join(struct engine_expiry *expiry)
+{
+    if (expiry->has_thread) {
+        pthread_join(expiry->thread, NULL);
+        expiry->has_thread = false;
+    }
+}
+
+void engine_expiry_stop(struct syn_engine *engine)
+{
+    struct engine_expiry *expiry = &engine->expiry;
+    atomic_store_release(&expiry->wants_stop, true);
+    pass_join(expiry);
+    atomic_store_release(&expiry->wants_stop, false);
+    expiry->state = EXPIRY_PUT_OFF;
+}
+
+/* ---- whether it is possible ---- */
+
+bool engine_expiry_init(struct syn_engine *engine, struct syn_err *err)
+{
+    const struct config *config = &engine->config;
+    struct task *task = &engine->task;
+    struct engine_expiry *expiry = &engine->expiry;
+    expiry->engine = engine;
+    expiry->state = EXPIRY_PUT_OFF;
+    task->expiry_add_ms = config->extend_ttl_ms;
+    task->puts_off =
+        config->puts_off_ttl && !engine_has_files(engine) && config->mode != SYNC_SNAPSHOT_ONLY;
+    if (!task->puts_off) {
+        return true;
+    }
+    struct control control = {0};
+    if (!control_open(&control,
+                      &engine->destination.shards[0].server.endpoint,
+                      SIDE_DESTINATION,
+                      (int)config->connect_timeout_ms,
+                      err)) {
+        return false;
+    }
+    const char *argv[] = {"EVAL", "return 0", "0"};
+    redisReply *reply = control_call(&control, 3, argv, NULL, err);
+    control_close(&control);
+    if (reply == NULL) {
+        return false;
+    }
+    task->puts_off = reply->type == REDIS_REPLY_INTEGER;
+    freeReplyObject(reply);
+    if (!task->puts_off && !expiry->is_told) {
+        expiry->is_told = true;
+        log_warning("the destination takes no scripts (EVAL), so times to live are not put off "
+                    "while the streams catch up: keys may expire there although the source renews "
+                    "them meanwhile");
+    }
+    return true;
+}
+
+/* ---- the watch ---- */
+
+/* The source's latest offset that is known, if it is not an old one. */
+static bool reading_take(struct syn_engine *engine, struct watch *watch, uint64_t now_ms)
+{
+    pthread_mutex_lock(&engine->lock);
+    bool is_fresh = false;
+    if (watch->sample_count > 0) {
+        uint32_t last = (watch->sample_head + watch->sample_count - 1) % SAMPLES;
+        watch->catch_up = watch->samples[last];
+        is_fresh = watch->catch_up.time_ms + READING_MS_MAX >= now_ms;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return is_fresh;
+}
+
+/* Whether the destination has what the source had a moment ago: an offset that was read there is
+ * applied soon enough. */
+static bool stream_has_caught_up(struct syn_engine *engine, uint32_t i, uint64_t now_ms)
+{
+    struct watch *watch = &engine->watches[i];
+    uint64_t applied = atomic_load_acquire(&engine->feeds[i].offset_applied);
+    if (engine_stream_phase(engine, i) != SYN_PHASE_LIVE) {
+        watch->has_catch_up = false;
+        return false;
+    }
+    if (engine->config.mode == SYNC_ONCE && watch->has_target) {
+        return applied >= watch->target;
+    }
+    watch->has_catch_up = watch->has_catch_up || reading_take(engine, watch, now_ms);
+    if (!watch->has_catch_up || applied < watch->catch_up.offset) {
+        return false;
+    }
+    watch->has_catch_up = false;
+    return now_ms - watch->catch_up.time_ms <= CAUGHT_UP_MS;
+}
+
+/* Ends the catching up of those that have. True: none is left. */
+static bool all_have_caught_up(struct syn_engine *engine)
+{
+    bool have_all = true;
+    uint64_t now_ms = clock_monotonic_ms();
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        struct stream *stream = &engine->streams[i];
+        uint32_t number = atomic_load_acquire(&stream->catching_up);
+        if (number != 0 && stream_has_caught_up(engine, i, now_ms)) {
+            atomic_compare_exchange_strong(&stream->catching_up, &number, 0);
+            waker_wake(&engine->decoders[i % engine->decoder_count].waker);
+        }
+        have_all = have_all && atomic_load_acquire(&stream->catching_up) == 0 &&
+                   engine_stream_phase(engine, i) == SYN_PHASE_LIVE;
+    }
+    return have_all;
+}
+
+static bool settle_begin(struct syn_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        uint64_t exact = atomic_load_acquire(&engine->streams[i].exact_offset);
+        uint64_t decoded = atomic_load_relaxed(&engine->streams[i].offset_decoded);
+        if (exact == UINT64_MAX) {
+            waker_wake(&engine->decoders[i % engine->decoder_count].waker);
+            return false;
+        }
+        engine->watches[i].settle_offset = decoded > exact ? decoded : exact;
+    }
+    return true;
+}
+
+static bool is_settled(const struct syn_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        if (atomic_load_acquire(&engine->feeds[i].offset_applied) <
+            engine->watches[i].settle_offset) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Nothing was put off, and no earlier run can have. */
+static bool has_nothing(const struct syn_engine *engine)
+{
+    if (engine->expiry.was_put_off) {
+        return false;
+    }
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        if (atomic_load_relaxed(&engine->streams[i].expiries_put_off) > 0 ||
+            engine->streams[i].position_was_resumed) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool pass_begin(struct syn_engine *engine, struct syn_err *err)
+{
+    struct engine_expiry *expiry = &engine->expiry;
+    expiry->was_put_off = true;
+    expiry->pass_count = 0;
+    atomic_store_release(&expiry->is_done, false);
+    expiry->has_thread = thread_start(&expiry->thread, "expiry", 0, pass_main, expiry, err);
+    return expiry->has_thread;
+}
+
+/* The pass is over: another one, or all is exact. */
+static void pass_end(struct syn_engine *engine)
+{
+    struct engine_expiry *expiry = &engine->expiry;
+    pass_join(expiry);
+    expiry->state = EXPIRY_SETTLING;
+    expiry->has_settle_offsets = false;
+    expiry->stamped += expiry->pass_count;
+    if (!expiry->is_good) {
+        expiry->retry_ms = clock_monotonic_ms() + RETRY_MS;
+        if (!expiry->is_failing) {
+            log_warning("times to live are still put off at the destination: %s; trying again",
+                        expiry->err.msg);
+        }
+        expiry->is_failing = true;
+        return;
+    }
+    expiry->is_failing = false;
+    if (expiry->pass_count > 0) {
+        return;
+    }
+    expiry->state = EXPIRY_EXACT;
+    expiry->was_put_off = false;
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        atomic_store_relaxed(&engine->streams[i].expiries_put_off, 0);
+        engine->streams[i].position_was_resumed = false;
+    }
+    engine_event(engine,
+                 SYN_EVENT_INFO,
+                 -1,
+                 SYN_PHASE_LIVE,
+                 SYN_CODE_OK,
+                 "all streams have caught up, and times to live are exact: %llu had been put off",
+                 (unsigned long long)expiry->stamped);
+    expiry->stamped = 0;
+}
+
+bool engine_expiry_watch(struct syn_engine *engine, bool *is_exact, struct syn_err *err)
+{
+    struct engine_expiry *expiry = &engine->expiry;
+    *is_exact = true;
+    if (!engine->task.puts_off) {
+        return true;
+    }
+    bool have_all = all_have_caught_up(engine);
+    if (!have_all && expiry->state != EXPIRY_PUT_OFF) {
+        engine_expiry_stop(engine);
+    }
+    if (have_all && expiry->state == EXPIRY_PUT_OFF) {
+        expiry->state = EXPIRY_SETTLING;
+        expiry->has_settle_offsets = false;
+    }
+    if (expiry->state == EXPIRY_SETTLING && clock_monotonic_ms() >= expiry->retry_ms) {
+        expiry->has_settle_offsets = expiry->has_settle_offsets || settle_begin(engine);
+        if (expiry->has_settle_offsets && is_settled(engine)) {
+            if (has_nothing(engine)) {
+                expiry->state = EXPIRY_EXACT;
+            } else if (pass_begin(engine, err)) {
+                expiry->state = EXPIRY_STAMPING;
+            } else {
+                return false;
+            }
+        }
+    }
+    if (expiry->state == EXPIRY_STAMPING && atomic_load_acquire(&expiry->is_done)) {
+        pass_end(engine);
+    }
+    *is_exact = expiry->state == EXPIRY_EXACT;
+    return true;
+}
