@@ -115,6 +115,13 @@ bool recovery_begin(struct stream *stream,
     if (recovery == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a recovery");
     }
+    if (stream->task->select != NULL) {
+        recovery->names = mem_calloc(MEM_APPLY, REFETCH_AT_ONCE * sizeof(*recovery->names));
+        if (recovery->names == NULL) {
+            mem_free(MEM_APPLY, recovery);
+            return ERR(err, SYN_CODE_MEMORY, "out of memory for a recovery");
+        }
+    }
     recovery->until = until;
     for (uint32_t i = 0; lanes != NULL && i < lane_count; i++) {
         recovery->lanes[i] = lanes[i];
@@ -133,9 +140,10 @@ void recovery_end(struct stream *stream)
     if (recovery != NULL) {
         recovery_clear_keys(recovery);
         refetch_close(&recovery->refetch);
-        for (uint32_t i = 0; i < REFETCH_AT_ONCE; i++) {
+        for (uint32_t i = 0; recovery->names != NULL && i < REFETCH_AT_ONCE; i++) {
             select_name_deinit(&recovery->names[i]);
         }
+        mem_free(MEM_APPLY, recovery->names);
         mem_free(MEM_APPLY, recovery->table);
         mem_free(MEM_APPLY, recovery);
         stream->recovery = NULL;
