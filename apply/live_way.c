@@ -3,6 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "apply/relay_private.h"
+
 /* ---- what a command says of itself ---- */
 
 static bool
@@ -105,9 +107,8 @@ static struct places places_of(const struct live_target *target,
     struct places places = {
         .is_one_slot = true,
         .is_one_lane = true,
-        .is_anywhere =
-            (target->is_cluster || target->lanes > 1) &&
-            live_has_patterns(info, bytes, command, target->is_cluster),
+        .is_anywhere = (target->is_cluster || target->lanes > 1) &&
+                       live_has_patterns(info, bytes, command, target->is_cluster),
     };
     uint16_t first = 0;
     for (uint32_t i = 0; i < keys->count; i++) {
@@ -122,16 +123,36 @@ static struct places places_of(const struct live_target *target,
     return places;
 }
 
+/* Over several slots of a cluster, or of a kind that no cluster takes. */
+static enum live_way
+way_of_slots(const struct command_info *info, struct places places, const char **why)
+{
+    *why = "its keys are in several slots";
+    switch (places.is_anywhere ? RELAY_NONE : relay_kind(info)) {
+    case RELAY_NONE:
+        *why = places.is_anywhere
+                   ? "its BY or GET patterns read keys of all shards"
+                   : "its keys are in several slots, and what it does to them cannot "
+                     "be told from its arguments";
+        return LIVE_REFETCH;
+    case RELAY_DROP:
+        *why = "it changes no data";
+        return LIVE_DROP;
+    case RELAY_MEMBER:
+    case RELAY_PAIRS:
+        return LIVE_SPLIT;
+    default:
+        return LIVE_RELAY;
+    }
+}
+
 static enum live_way way_of_keys(const struct live_target *target,
                                  const struct command_info *info,
                                  struct places places,
                                  const char **why)
 {
-    if (places.is_anywhere) {
-        *why = "its BY or GET patterns read keys of all lanes";
-        return LIVE_BARRIER;
-    }
-    if (target->is_cluster ? places.is_one_slot : places.is_one_lane) {
+    bool is_whole = target->is_cluster ? places.is_one_slot : places.is_one_lane;
+    if (is_whole && !places.is_anywhere) {
         return LIVE_FORWARD;
     }
     if (info->class == COMMAND_SPLIT_KEYS || info->class == COMMAND_SPLIT_PAIRS) {
@@ -140,11 +161,11 @@ static enum live_way way_of_keys(const struct live_target *target,
         return LIVE_SPLIT;
     }
     if (!target->is_cluster) {
-        *why = "its keys go to several lanes";
+        *why = places.is_anywhere ? "its BY or GET patterns read keys of all lanes"
+                                  : "its keys go to several lanes";
         return LIVE_BARRIER;
     }
-    *why = "its keys are in several slots, and it cannot be split";
-    return LIVE_REFUSE;
+    return way_of_slots(info, places, why);
 }
 
 /* ---- commands that name databases ---- */
@@ -169,6 +190,7 @@ static enum live_way way_of_move(uint32_t from, uint32_t to, bool is_cluster, co
 static enum live_way way_of_copy(uint32_t from,
                                  uint32_t to,
                                  const struct live_target *target,
+                                 const struct command_info *info,
                                  struct places places,
                                  const char **why)
 {
@@ -181,8 +203,7 @@ static enum live_way way_of_copy(uint32_t from,
         return LIVE_REFUSE;
     }
     if (target->is_cluster && !places.is_one_slot) {
-        *why = "its keys are in several slots";
-        return LIVE_REFUSE;
+        return way_of_slots(info, places, why);
     }
     if (!places.is_one_lane) {
         *why = "its keys go to several lanes";
@@ -213,6 +234,7 @@ static enum live_way way_of_swap(const struct task *task,
 /* ---- scripts and all ---- */
 
 static enum live_way way_of_script(const struct live_target *target,
+                                   const struct command_info *info,
                                    struct places places,
                                    uint32_t key_count,
                                    const char **why)
@@ -220,8 +242,11 @@ static enum live_way way_of_script(const struct live_target *target,
     if (key_count > 0 && (target->is_cluster ? places.is_one_slot : places.is_one_lane)) {
         return LIVE_FORWARD;
     }
+    if (target->is_cluster && key_count > 0) {
+        return way_of_slots(info, places, why);
+    }
     if (target->is_cluster) {
-        *why = "its keys do not share one slot";
+        *why = "it has no keys, so which shard must run it is not known";
         return LIVE_REFUSE;
     }
     *why = key_count == 0 ? "what it touches is not known" : "its keys go to several lanes";
@@ -283,12 +308,12 @@ static enum live_way way_of_class(const struct task *task,
         return way_of_move(db, arg_db(task, bytes, command, 2), target->is_cluster, why);
     case COMMAND_COPY: {
         uint32_t to = task_db(task, live_copy_db(source_db, bytes, command));
-        return way_of_copy(db, to, target, places, why);
+        return way_of_copy(db, to, target, info, places, why);
     }
     case COMMAND_SWAPDB:
         return way_of_swap(task, target, bytes, command, why);
     case COMMAND_EVAL:
-        return way_of_script(target, places, keys->count, why);
+        return way_of_script(target, info, places, keys->count, why);
     case COMMAND_FLUSHALL:
     case COMMAND_FLUSHDB:
         *why = "it acts on whole databases; with several sources the task stops";

@@ -1,7 +1,8 @@
 /*
  * How the live stream takes a command, told without taking it: the same decisions as live.c,
- * live_admin.c and live_rules.c, from the command and a description of the destination. A test runs
- * every kind of command through the pipeline and compares.
+ * live_admin.c, live_rules.c and relay_plan.c, from the command and a description of the
+ * destination. A test runs every kind of command through the pipeline and compares. What a
+ * destination turns out to lack, or has no memory for, is not foreseen.
  *
  * Threads: pure. Errors: none.
  */
@@ -13,10 +14,12 @@
 enum live_way {
     LIVE_FORWARD,  /* to the lane of its keys, as it is                                   */
     LIVE_SPLIT,    /* one command for each key                                            */
+    LIVE_RELAY,    /* in steps, between the lanes of its keys (relay.h)                   */
     LIVE_BARRIER,  /* all before it is answered first, and it before all behind it        */
     LIVE_DROP,     /* nothing of it is applied                                            */
     LIVE_REFUSE,   /* the task stops                                                      */
     LIVE_PROTOCOL, /* read by the stream itself: SELECT, MULTI, EXEC, REPLCONF            */
+    LIVE_REFETCH,  /* nothing is sent: its keys are read at the source (recovery.h)       */
     LIVE_WAY_COUNT,
 };
 

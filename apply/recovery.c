@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "apply/held_mark.h"
+#include "apply/live_way.h"
 
 /* ---- the table of dirty keys: open addressing, linear probing ---- */
 
@@ -115,6 +116,13 @@ bool recovery_begin(struct stream *stream,
     if (recovery == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a recovery");
     }
+    if (stream->task->select != NULL) {
+        recovery->names = mem_calloc(MEM_APPLY, REFETCH_AT_ONCE * sizeof(*recovery->names));
+        if (recovery->names == NULL) {
+            mem_free(MEM_APPLY, recovery);
+            return ERR(err, SYN_CODE_MEMORY, "out of memory for a recovery");
+        }
+    }
     recovery->until = until;
     for (uint32_t i = 0; lanes != NULL && i < lane_count; i++) {
         recovery->lanes[i] = lanes[i];
@@ -133,9 +141,10 @@ void recovery_end(struct stream *stream)
     if (recovery != NULL) {
         recovery_clear_keys(recovery);
         refetch_close(&recovery->refetch);
-        for (uint32_t i = 0; i < REFETCH_AT_ONCE; i++) {
+        for (uint32_t i = 0; recovery->names != NULL && i < REFETCH_AT_ONCE; i++) {
             select_name_deinit(&recovery->names[i]);
         }
+        mem_free(MEM_APPLY, recovery->names);
         mem_free(MEM_APPLY, recovery->table);
         mem_free(MEM_APPLY, recovery);
         stream->recovery = NULL;
@@ -281,7 +290,58 @@ key_judge(const struct stream *stream, uint64_t db, const struct slice *name, ui
     return place->gap > 0 || stream->offset <= place->until ? KEY_UNCERTAIN : KEY_NEW;
 }
 
+/* A key in its database. */
+struct key_place {
+    struct slice name;
+    uint64_t db; /* of the source */
+};
+
+/* The database that MOVE's key goes to, or COPY's target is in. */
+static uint64_t other_db(const struct command_info *info,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         uint64_t source_db)
+{
+    if (info->class == COMMAND_COPY) {
+        return live_copy_db(source_db, bytes, command);
+    }
+    uint64_t db = source_db; /* what is no number is refused, with reasons, where it is applied */
+    const struct resp_arg *arg = &command->argv[command->argc - 1];
+    (void)num_read_u64((const char *)bytes + arg->pos, arg->size, &db);
+    return db;
+}
+
+/* The next of the command's keys (stream->keys), from *i = 0 on. MOVE's key is two, of which only
+ * those in copied databases count; COPY to another has no effect here. */
+static bool next_place(const struct stream *stream,
+                       const struct command_info *info,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       uint64_t source_db,
+                       uint32_t *i,
+                       struct key_place *place)
+{
+    const struct key_list *keys = &stream->keys;
+    bool names_db = info->class == COMMAND_MOVE || info->class == COMMAND_COPY;
+    uint32_t count = info->class == COMMAND_MOVE ? 2 * keys->count : keys->count;
+    if (*i >= count) {
+        return false;
+    }
+    uint64_t other = names_db ? other_db(info, bytes, command, source_db) : source_db;
+    if (UNLIKELY(other != source_db && task_db(stream->task, other) == DB_NONE)) {
+        count = info->class == COMMAND_MOVE ? keys->count : 0;
+    }
+    uint32_t n = (*i)++;
+    if (n >= count) {
+        return false;
+    }
+    place->name = arg_slice(bytes, command, keys->positions[n % keys->count]);
+    place->db = n > 0 && names_db ? other : source_db;
+    return true;
+}
+
 struct judgement {
+    uint32_t count;
     uint32_t done;
     uint32_t dirty;
     uint32_t uncertain;
@@ -291,15 +351,17 @@ struct judgement {
 };
 
 static struct judgement judge_keys(struct stream *stream,
+                                   const struct command_info *info,
                                    const uint8_t *bytes,
                                    const struct resp_command *command,
-                                   uint64_t db)
+                                   uint64_t source_db)
 {
     struct judgement judgement = {.is_one_lane = true};
-    for (uint32_t i = 0; i < stream->keys.count; i++) {
-        struct slice name = arg_slice(bytes, command, stream->keys.positions[i]);
+    struct key_place place;
+    uint32_t i = 0;
+    while (next_place(stream, info, bytes, command, source_db, &i, &place)) {
         uint32_t lane;
-        switch (key_judge(stream, db, &name, &lane)) {
+        switch (key_judge(stream, place.db, &place.name, &lane)) {
         case KEY_DONE:
             judgement.done++;
             break;
@@ -313,7 +375,8 @@ static struct judgement judge_keys(struct stream *stream,
             judgement.new ++;
             break;
         }
-        judgement.lane = i == 0 ? lane : judgement.lane;
+        judgement.lane = judgement.count == 0 ? lane : judgement.lane;
+        judgement.count++;
         judgement.is_one_lane = judgement.is_one_lane && lane == judgement.lane;
     }
     return judgement;
@@ -404,14 +467,16 @@ bool recovery_is_due(const struct stream *stream)
 }
 
 static bool make_dirty(struct stream *stream,
+                       const struct command_info *info,
                        const uint8_t *bytes,
                        const struct resp_command *command,
                        uint64_t source_db,
                        struct syn_err *err)
 {
-    for (uint32_t i = 0; i < stream->keys.count; i++) {
-        struct slice name = arg_slice(bytes, command, stream->keys.positions[i]);
-        if (!recovery_unknown(stream, source_db, &name, err)) {
+    struct key_place place;
+    uint32_t i = 0;
+    while (next_place(stream, info, bytes, command, source_db, &i, &place)) {
+        if (!recovery_unknown(stream, place.db, &place.name, err)) {
             return false;
         }
     }
@@ -495,12 +560,8 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
                                            uint64_t source_db,
                                            struct syn_err *err)
 {
-    struct recovery *recovery = stream->recovery;
-    if (info->class == COMMAND_SWAPDB || info->class == COMMAND_MOVE ||
-        info->class == COMMAND_COPY) {
-        bool is_certain = info->class == COMMAND_SWAPDB ? !swaps_dirty(stream, bytes, command)
-                                                        : recovery->count == 0;
-        if (!is_certain &&
+    if (info->class == COMMAND_SWAPDB) {
+        if (swaps_dirty(stream, bytes, command) &&
             !recovery_refuse(
                 stream, "databases change while keys in them are being repaired", err)) {
             return RECOVERY_FAIL;
@@ -560,8 +621,11 @@ enum recovery_verdict recovery_judge(struct stream *stream,
     if (stream->keys.count == 0) {
         return judge_keyless(stream, info, bytes, command, source_db, err);
     }
-    uint32_t count = stream->keys.count;
-    struct judgement judgement = judge_keys(stream, bytes, command, source_db);
+    struct judgement judgement = judge_keys(stream, info, bytes, command, source_db);
+    uint32_t count = judgement.count;
+    if (count == 0) {
+        return RECOVERY_APPLY; /* none of them is in a copied database */
+    }
     if (LIKELY(!stream->has_more_parts)) { /* a mark comes behind the last of them */
         gap_count(stream, &judgement);
     }
@@ -582,7 +646,8 @@ enum recovery_verdict recovery_judge(struct stream *stream,
     if (judgement.uncertain == count && count == 1 && is_absolute(info, bytes, command)) {
         return RECOVERY_APPLY;
     }
-    return make_dirty(stream, bytes, command, source_db, err) ? RECOVERY_LEAVE : RECOVERY_FAIL;
+    return make_dirty(stream, info, bytes, command, source_db, err) ? RECOVERY_LEAVE
+                                                                    : RECOVERY_FAIL;
 }
 
 bool recovery_is_new(struct stream *stream,
@@ -597,7 +662,7 @@ bool recovery_is_new(struct stream *stream,
     if (!live_place(stream, info, bytes, command, &place, err)) {
         return false;
     }
-    struct judgement judgement = judge_keys(stream, bytes, command, source_db);
-    *is_new = stream->keys.count > 0 && judgement.new == stream->keys.count;
+    struct judgement judgement = judge_keys(stream, info, bytes, command, source_db);
+    *is_new = judgement.count > 0 && judgement.new == judgement.count;
     return true;
 }

@@ -25,8 +25,8 @@ struct recovery {
     uint32_t retire_count; /* with so many keys, those that are over are looked for */
     struct recovery_lane *transaction_lane; /* that the open transaction counts on; NULL: none */
     struct refetch refetch;
-    struct select_name names[REFETCH_AT_ONCE]; /* at the source, of keys that are being read */
-    struct recovery_lane lanes[];              /* by lane */
+    struct select_name *names;    /* at the source, of keys that are being read; NULL: no rules */
+    struct recovery_lane lanes[]; /* by lane */
 };
 
 struct dirty_key *

@@ -136,7 +136,8 @@ static bool batch_repair(struct stream *stream,
     struct slice names[REFETCH_AT_ONCE];
     struct refetch_value values[REFETCH_AT_ONCE];
     for (uint32_t i = 0; i < count; i++) {
-        if (!source_name(stream, keys[i], &recovery->names[i], &names[i], err)) {
+        struct select_name *name = recovery->names != NULL ? &recovery->names[i] : NULL;
+        if (!source_name(stream, keys[i], name, &names[i], err)) {
             return false;
         }
     }

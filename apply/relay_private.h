@@ -1,5 +1,6 @@
 /* Between relay.c (what runs when), relay_admit.c (what waits), relay_charge.c (how much may be
- * asked), relay_flow.c (what is asked and written) and relay_plan.c (of which commands). Private.
+ * asked), relay_flow.c (what is asked and written), relay_kind.c and relay_plan.c (of which
+ * commands). Private.
  */
 #ifndef APPLY_RELAY_PRIVATE_H
 #define APPLY_RELAY_PRIVATE_H

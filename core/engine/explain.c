@@ -80,11 +80,12 @@ const char *syn_action_name(enum syn_action action)
 const char *syn_way_name(enum syn_way way)
 {
     static const char *const names[] = {
-        "forward", "split", "barrier", "drop", "refuse", "protocol", "refetch", "ask"};
+        "forward", "split", "relay", "barrier", "drop", "refuse", "protocol", "refetch", "ask"};
     ASSERT((unsigned)way < sizeof(names) / sizeof(names[0]));
     return names[way];
 }
-_Static_assert((int)SYN_WAY_PROTOCOL == (int)LIVE_PROTOCOL && LIVE_WAY_COUNT == 6,
+_Static_assert((int)SYN_WAY_RELAY == (int)LIVE_RELAY && (int)SYN_WAY_REFETCH == (int)LIVE_REFETCH &&
+                   LIVE_WAY_COUNT == 8,
                "ways are passed on as they are");
 
 static const char *group_name(const struct command_info *info)
@@ -331,14 +332,14 @@ static bool words_keep(struct telling *telling,
     return true;
 }
 
-/* The ways of what goes on. */
-static bool ways_tell(struct telling *telling,
-                      const uint8_t *bytes,
-                      const struct resp_command *command,
-                      uint32_t db)
+static bool way_tell(struct telling *telling,
+                     const uint8_t *bytes,
+                     const struct resp_command *command,
+                     bool is_cluster,
+                     enum syn_way *way,
+                     const char **text)
 {
     struct syn_explain *explain = telling->explain;
-    struct syn_explained_command *out = telling->out;
     const struct command_info *info =
         command_find(bytes + command->argv[0].pos, command->argv[0].size);
     ASSERT(info != NULL);
@@ -346,26 +347,21 @@ static bool ways_tell(struct telling *telling,
         telling->err->code = SYN_CODE_USAGE;
         return false;
     }
-    uint32_t lanes = explain->config->lane_count != 0 ? explain->config->lane_count : 1;
-    const struct live_target standalone = {.is_cluster = false, .lanes = lanes};
-    const struct live_target cluster = {.is_cluster = true, .lanes = lanes};
-    out->standalone = (enum syn_way)live_way(&explain->task,
-                                             &standalone,
-                                             info,
-                                             bytes,
-                                             command,
-                                             &explain->written_keys,
-                                             db,
-                                             &out->standalone_text);
-    out->cluster = (enum syn_way)live_way(&explain->task,
-                                          &cluster,
-                                          info,
-                                          bytes,
-                                          command,
-                                          &explain->written_keys,
-                                          db,
-                                          &out->cluster_text);
+    const uint16_t lane_count = explain->config->lane_count;
+    const struct live_target target = {.is_cluster = is_cluster,
+                                       .lanes = lane_count != 0 ? lane_count : 1};
+    *way = (enum syn_way)live_way(
+        &explain->task, &target, info, bytes, command, &explain->written_keys, telling->db, text);
     return true;
+}
+
+/* The ways of what goes on. */
+static bool
+ways_tell(struct telling *telling, const uint8_t *bytes, const struct resp_command *command)
+{
+    struct syn_explained_command *out = telling->out;
+    return way_tell(telling, bytes, command, false, &out->standalone, &out->standalone_text) &&
+           way_tell(telling, bytes, command, true, &out->cluster, &out->cluster_text);
 }
 
 static void ways_stop(struct syn_explained_command *out, enum syn_way way)
@@ -385,6 +381,30 @@ static uint8_t *output_room(struct telling *telling)
     return explain->output.bytes;
 }
 
+/* A RENAME that is a script elsewhere stays one over several slots of a cluster. */
+static bool plain_tell(struct telling *telling)
+{
+    struct syn_explain *explain = telling->explain;
+    struct syn_explained_command *out = telling->out;
+    struct select_plan plain = telling->plan;
+    struct resp_command written;
+    if (plain.form != SELECT_RENAME_OR_DEL || out->cluster != SYN_WAY_REFETCH) {
+        return true;
+    }
+    plain.form = SELECT_SAME;
+    return output_room(telling) != NULL &&
+           select_write(&explain->config->select,
+                        &plain,
+                        telling->bytes,
+                        &telling->command,
+                        &explain->keys,
+                        &explain->output,
+                        &written,
+                        telling->err) &&
+           way_tell(
+               telling, explain->output.bytes, &written, true, &out->cluster, &out->cluster_text);
+}
+
 static bool become_written(struct telling *telling, struct syn_explained_words *become)
 {
     struct syn_explain *explain = telling->explain;
@@ -399,7 +419,7 @@ static bool become_written(struct telling *telling, struct syn_explained_words *
                         &written,
                         telling->err) &&
            words_keep(telling, explain->output.bytes, &written, telling->db, become) &&
-           ways_tell(telling, explain->output.bytes, &written, telling->db);
+           ways_tell(telling, explain->output.bytes, &written) && plain_tell(telling);
 }
 
 static bool become_del(struct telling *telling, struct syn_explained_words *become)
@@ -435,7 +455,7 @@ static bool become_tell(struct telling *telling)
         return become_written(telling, last);
     }
     return words_keep(telling, telling->bytes, &telling->command, telling->db, last) &&
-           ways_tell(telling, telling->bytes, &telling->command, telling->db);
+           ways_tell(telling, telling->bytes, &telling->command);
 }
 
 static const char *dropped_text(const struct select_plan *plan)

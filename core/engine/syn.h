@@ -314,11 +314,12 @@ SYN_API const char *syn_action_name(enum syn_action action);
 enum syn_way {
     SYN_WAY_FORWARD,  /* as one operation                                                 */
     SYN_WAY_SPLIT,    /* as one operation for each key                                    */
+    SYN_WAY_RELAY,    /* in steps: what one shard has of it is brought to another         */
     SYN_WAY_BARRIER,  /* alone: everything before is answered first                       */
     SYN_WAY_DROP,     /* nothing of it is applied                                         */
     SYN_WAY_REFUSE,   /* the task stops                                                   */
     SYN_WAY_PROTOCOL, /* read by Syncline itself, such as SELECT                          */
-    SYN_WAY_REFETCH,  /* its selected keys are read at the source                         */
+    SYN_WAY_REFETCH,  /* nothing is sent: its keys are read at the source                 */
     SYN_WAY_ASK,      /* as the destination says that it is; unknown there too: on-unknown  */
 };
 /* "forward", "split" … Static. */

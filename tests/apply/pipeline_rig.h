@@ -201,6 +201,10 @@ uint64_t rig_peer_value(struct rig *rig, uint32_t peer, const uint64_t *value);
 void rig_script(struct rig *rig, uint32_t peer, struct peer_script script);
 void rig_allow(struct rig *rig, uint32_t peer, uint64_t replies);
 void rig_stall(struct rig *rig, uint32_t peer, bool is_stalled);
+/* An answerer by which whatever a relay asks for is there: "value", which never expires; and how
+ * its payload looks in a peer's text. */
+peer_answerer rig_give;
+#define RIG_GIVEN_TEXT "??value??Q????,??"
 
 /* ---- bytes ---- */
 

@@ -1,5 +1,6 @@
 /* Rules of selection in the stream: what they make of snapshots, commands and transactions on their
  * way to the lanes. Which command becomes what is test_select_plan.c's. */
+#include "apply/relay_private.h"
 #include "tests/apply/pipeline_rig.h"
 
 #include <stdio.h>
@@ -102,19 +103,49 @@ static void test_trim(void **state)
     rig_free(rig);
 }
 
-/* The new name decides where a key goes: two keys of one slot may part, and two others meet. Slots:
- * foo 12182 (shard 1), bar 5061 (shard 0). */
+/* A relayed SUNIONSTORE of one operand: its temporary key lies in the target's slot. */
+static void expect_store(struct rig *rig, uint32_t peer, const char *target)
+{
+    char tag[RELAY_TAG_MAX];
+    char temp[60];
+    char text[400];
+    relay_tag(slot_of_key(target, strlen(target)), tag);
+    snprintf(temp, sizeof(temp), RELAY_PREFIX "{%s}:0", tag);
+    assert_int_equal(slot_of_key(temp, strlen(temp)), slot_of_key(target, strlen(target)));
+    snprintf(text,
+             sizeof(text),
+             "0 MULTI\n0 RESTORE %s 0 " RIG_GIVEN_TEXT
+             " REPLACE\n0 SUNIONSTORE %s %s\n0 UNLINK %s\n0 EXEC\n",
+             temp,
+             target,
+             temp,
+             temp);
+    rig_expect(rig, peer, text);
+}
+
+/* The new name decides where a key goes: two keys of one slot may part, and two others meet. What
+ * was one command there is relayed then, all of it by the names that the keys have here. Slots: foo
+ * 12182 (shard 1), bar 5061 (shard 0). */
 static void test_cluster(void **state)
 {
     (void)state;
-    const struct rig_options options = {.is_cluster = true, .lanes = 2, .shards = 2};
+    const struct rig_options options = {
+        .is_cluster = true, .lanes = 2, .shards = 2, .answerer = rig_give};
     RULES("rename_prefix {foo}=");
     struct rig *rig = live_rig_of(options);
     FEED(rig, "SET {foo}bar 1", "MSET {foo}foo 1 {foo}bar 2");
     rig_expect(rig, 0, "0 SET bar 1\n0 SET bar 2\n");
     rig_expect(rig, 1, "0 SET foo 1\n");
-    rig_command(rig, 0, "SUNIONSTORE {foo}foo {foo}bar");
-    FAILS(rig, "SUNIONSTORE", "slots 12182 and 5061");
+    FEED(rig, "RENAME {foo}foo {foo}bar", "SMOVE {foo}foo {foo}bar m", "SET {foo}bar 3");
+    rig_expect(rig, 0, "0 RESTORE bar 0 " RIG_GIVEN_TEXT " REPLACE\n0 SADD bar m\n0 SET bar 3\n");
+    rig_expect(rig, 1, "0 DUMP foo\n0 PEXPIRETIME foo\n0 UNLINK foo\n0 SREM foo m\n");
+    FEED(rig, "RPOPLPUSH {foo}bar {foo}foo");
+    rig_expect(rig, 0, "0 RPOP bar\n");
+    rig_expect(rig, 1, "0 LPUSH foo value\n");
+    FEED(rig, "SUNIONSTORE {foo}foo {foo}bar");
+    rig_expect(rig, 0, "0 DUMP bar\n");
+    expect_store(rig, 1, "foo");
+    assert_int_equal(rig->sources[0].stream.relayed, 3);
     rig_free(rig);
     RULES("rename_prefix x:={foo}:");
     rig = live_rig_of(options);
@@ -224,17 +255,19 @@ static void test_transactions(void **state)
     rig_free(rig);
 }
 
-/* A RENAME over two slots is never a script, which no cluster takes: it stays what it is. */
+/* A RENAME over two slots is never a script, which no cluster takes: it is relayed. */
 static void test_rename_over_slots(void **state)
 {
     (void)state;
     RULES("exclude_type string", "rename_prefix old:={foo}");
-    struct rig *rig =
-        live_rig_of((struct rig_options){.is_cluster = true, .lanes = 2, .shards = 2});
+    struct rig *rig = live_rig_of(
+        (struct rig_options){.is_cluster = true, .lanes = 2, .shards = 2, .answerer = rig_give});
     FEED(rig, "RENAME old:1 old:2");
     assert_non_null(strstr(rig->peers[1].text, "0 EVAL if?redis"));
-    rig_command(rig, 0, "RENAME foo bar");
-    FAILS(rig, "RENAME has keys in slots 12182 and 5061");
+    rig_forget(rig, 1);
+    FEED(rig, "RENAME old:1 bar");
+    rig_expect(rig, 1, "0 DUMP {foo}1\n0 PEXPIRETIME {foo}1\n0 UNLINK {foo}1\n");
+    rig_expect(rig, 0, "0 RESTORE bar 0 " RIG_GIVEN_TEXT " REPLACE\n");
     rig_free(rig);
 }
 

@@ -1,12 +1,14 @@
 /* What live_way says of a command is what the pipeline does with it: every kind of command is given
  * to both, for every kind of destination. */
 #include "apply/live_way.h"
+#include "apply/relay_private.h"
 #include "tests/apply/pipeline_rig.h"
 
 #include <stdio.h>
 
-/* One of each class and shape, with keys in one slot and in two. Slots: foo 12182, bar 5061, with
- * different remainders by two; {foo}x is where foo is. */
+/* One of each class and shape, and of each command that is relayed, with keys in one slot and in
+ * two. Slots: foo 12182, bar 5061, with different remainders by two; {foo}x is where foo is, x
+ * (16287) on foo's shard. */
 static const char *const commands[] = {
     "SET foo 1",
     "INCR bar",
@@ -25,7 +27,34 @@ static const char *const commands[] = {
     "RENAME foo bar",
     "SUNIONSTORE foo {foo}x {foo}y",
     "SUNIONSTORE foo bar",
+    "RENAME foo x",
+    "RENAMENX foo bar",
+    "RENAMENX foo {foo}x",
     "LMOVE foo bar LEFT LEFT",
+    "LMOVE foo {foo}x LEFT LEFT",
+    "BLMOVE foo bar LEFT LEFT 0",
+    "RPOPLPUSH foo bar",
+    "RPOPLPUSH foo foo",
+    "BRPOPLPUSH bar foo 0",
+    "SMOVE foo bar m",
+    "SMOVE foo {foo}x m",
+    "SINTERSTORE foo bar",
+    "SDIFFSTORE {foo}x foo bar",
+    "ZUNIONSTORE foo 2 bar x WEIGHTS 1 2",
+    "ZINTERSTORE foo 1 bar",
+    "ZDIFFSTORE foo 2 bar foo",
+    "ZRANGESTORE foo bar 0 -1",
+    "ZRANGESTORE foo {foo}x 0 -1",
+    "GEOSEARCHSTORE foo bar FROMLONLAT 1 1 BYRADIUS 1 km",
+    "GEORADIUS foo 1 1 1 km STORE bar",
+    "GEORADIUS foo 1 1 1 km STORE {foo}x",
+    "GEORADIUSBYMEMBER foo m 1 km STORE bar",
+    "BITOP AND foo bar x",
+    "PFMERGE foo bar",
+    "PFMERGE foo {foo}x",
+    "PFCOUNT foo bar",
+    "MSETEX 2 foo 1 {foo}x 2 PX 100000",
+    "LMPOP 2 foo bar LEFT",
     "EVAL code 1 foo",
     "EVAL code 2 foo {foo}x",
     "EVAL code 2 foo bar",
@@ -38,7 +67,9 @@ static const char *const commands[] = {
     "COPY foo bar",
     "COPY foo {foo}x DB 2",
     "COPY foo {foo}x DB 1",
+    "COPY foo bar REPLACE",
     "COPY foo bar DB 2",
+    "COPY foo bar DB 0",
     "SWAPDB 0 2",
     "SWAPDB 0 1",
     "SWAPDB 1 9",
@@ -62,6 +93,9 @@ static const char *const commands[] = {
     "SORT foo BY w_* STORE {foo}x",
     "SORT foo BY nosort GET # LIMIT 0 5 STORE foo",
     "SORT foo BY w_* STORE bar",
+    "SORT foo STORE bar",
+    "SORT foo BY nosort LIMIT 0 5 ALPHA STORE bar",
+    "SORT foo GET # STORE bar",
 };
 
 /* Lines of what the peer received, but for SELECT. */
@@ -90,36 +124,63 @@ static void load_script(struct rig *rig)
     }
 }
 
+/* Nothing of the command was sent, and its keys are to be read at the source, which is none here.
+ */
+static void expect_unread(struct rig *rig)
+{
+    assert_int_equal(rig->err.code, SYN_CODE_SOURCE_CONNECT);
+    assert_non_null(strstr(rig->err.msg, "cannot be read again"));
+    for (uint32_t i = 0; i < rig->options.lanes; i++) {
+        rig_expect(rig, i, "");
+    }
+}
+
 /* What came out, as a way; the number of operations in *count. */
 static enum live_way way_taken(struct rig *rig, const char *words, uint64_t *count)
 {
-    uint64_t dropped = atomic_load_relaxed(&rig->sources[0].stream.dropped);
+    struct stream *stream = &rig->sources[0].stream;
+    struct decoder *decoder = &rig->decoders[0];
+    uint64_t dropped = atomic_load_relaxed(&stream->dropped);
     struct bytes command = {0};
     resp_add(&command, words);
     rig_feed(rig, 0, command.bytes, command.size, 0);
     bytes_free(&command);
+    if (rig->is_failed && rig->err.code == SYN_CODE_SOURCE_CONNECT) {
+        expect_unread(rig);
+        return LIVE_REFETCH;
+    }
     if (rig->is_failed) {
         assert_int_equal(rig->err.code, SYN_CODE_UNSUPPORTED);
         return LIVE_REFUSE;
     }
-    bool is_idle = router_is_idle(&rig->decoders[0].router);
-    assert_true(router_drain(&rig->decoders[0].router));
+    bool is_idle = router_is_idle(&decoder->router);
+    assert_true(relay_drain(&decoder->relay, &rig->err));
+    assert_true(router_drain(&decoder->router));
     *count = 0;
     for (uint32_t i = 0; i < rig->options.lanes; i++) {
         *count += operations(rig, i);
     }
     if (*count == 0) {
-        assert_int_equal(rig->sources[0].stream.dropped, dropped + 1);
+        assert_int_equal(stream->dropped, dropped + 1);
         return LIVE_DROP;
+    }
+    if (stream->relayed > 0) {
+        assert_int_equal(stream->relayed, 1);
+        assert_null(stream->recovery);
+        return LIVE_RELAY;
     }
     return is_idle ? LIVE_BARRIER : *count > 1 ? LIVE_SPLIT : LIVE_FORWARD;
 }
+
+static bool ways_seen[LIVE_WAY_COUNT];
 
 static void compare(const struct rig_options *options, uint32_t source_db, const char *words)
 {
     static struct key_list keys;
     static uint8_t bytes[4096];
-    struct rig *rig = rig_new(options);
+    struct rig_options with_answers = *options;
+    with_answers.answerer = rig_give;
+    struct rig *rig = rig_new(&with_answers);
     rig_live(rig, 0, 1000);
     load_script(rig);
     char select[32];
@@ -161,9 +222,11 @@ static void compare(const struct rig_options *options, uint32_t source_db, const
     if (told == LIVE_SPLIT) {
         assert_int_equal(count, keys.count);
     }
-    if (told == LIVE_REFUSE || told == LIVE_DROP || told == LIVE_SPLIT) {
+    if (told == LIVE_REFUSE || told == LIVE_DROP || told == LIVE_SPLIT || told == LIVE_RELAY ||
+        told == LIVE_REFETCH) {
         assert_non_null(why);
     }
+    ways_seen[told] = true;
     key_list_deinit(&keys);
     resp_cutter_deinit(&cutter);
     bytes_free(&encoded);
@@ -196,6 +259,25 @@ static void test_ways(void **state)
             }
         }
     }
+    for (int way = 0; way < LIVE_WAY_COUNT; way++) {
+        assert_true(ways_seen[way] || way == LIVE_PROTOCOL);
+    }
+}
+
+/* No kind of relay is missing from the commands above. */
+static void test_kinds(void **state)
+{
+    (void)state;
+    bool is_seen[RELAY_KIND_COUNT] = {false};
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        const struct command_info *info =
+            command_find((const uint8_t *)commands[i], strcspn(commands[i], " "));
+        assert_non_null(info);
+        is_seen[relay_kind(info)] = true;
+    }
+    for (int kind = 0; kind < RELAY_KIND_COUNT; kind++) {
+        assert_true(is_seen[kind]);
+    }
 }
 
 /* Commands that the stream reads for itself. */
@@ -219,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ways),
+        cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_protocol),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

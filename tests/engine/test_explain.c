@@ -179,6 +179,11 @@ static void test_commands(void **state)
     expect_rule(&it.rule, "exclude_suffix[0]", ":tmp");
     assert_string_equal(become(&it, 0), "DEL new:1");
 
+    it = command_of(0, "RENAME old:1 user:2");
+    assert_int_equal(it.action, SYN_ACTION_REPLACE);
+    assert_int_equal(it.standalone, SYN_WAY_FORWARD);
+    assert_int_equal(it.cluster, SYN_WAY_RELAY); /* never a script over two slots */
+
     it = command_of(0, "COPY user:1 user:2 DB 3");
     assert_int_equal(it.become_count, 2);
     assert_string_equal(become(&it, 0), "DEL user:2");
@@ -270,7 +275,15 @@ static void test_lanes(void **state)
     open_rules("lanes: 2\n");
     struct syn_explained_command it = command_of(0, "SUNIONSTORE foo bar");
     assert_int_equal(it.standalone, SYN_WAY_BARRIER);
-    assert_int_equal(it.cluster, SYN_WAY_REFUSE);
+    assert_int_equal(it.cluster, SYN_WAY_RELAY);
+    assert_string_equal(syn_way_name(it.cluster), "relay");
+    it = command_of(0, "SMOVE foo bar member");
+    assert_int_equal(it.cluster, SYN_WAY_SPLIT);
+    it = command_of(0, "EVAL code 2 foo bar");
+    assert_int_equal(it.standalone, SYN_WAY_BARRIER);
+    assert_int_equal(it.cluster, SYN_WAY_REFETCH);
+    assert_string_equal(syn_way_name(it.cluster), "refetch");
+    assert_non_null(it.cluster_text);
     open_rules("lanes: 1\n");
     it = command_of(0, "SUNIONSTORE foo bar");
     assert_int_equal(it.standalone, SYN_WAY_FORWARD);

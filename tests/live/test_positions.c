@@ -35,6 +35,13 @@ static uint32_t kills;
 
 /* ---- a writer of what must not be repeated ---- */
 
+/* What its commands touch together. */
+enum reach {
+    REACH_SLOT,      /* keys of one slot                        */
+    REACH_SLOTS,     /* of several                              */
+    REACH_DATABASES, /* of several databases, too               */
+};
+
 struct hammer {
     pthread_t thread;
     uint16_t port;
@@ -106,6 +113,30 @@ static void hammer_across(struct test_client *client, struct random *state)
     }
 }
 
+/* Between databases 0 to 3, of the names that these have. */
+static void hammer_databases(struct test_client *client, struct random *state)
+{
+    int a = (int)random_below(state, 20);
+    int b = (int)random_below(state, 20);
+    int db = (int)random_below(state, 4);
+    switch (random_below(state, 4)) {
+    case 0:
+        test_client_send(client, NULL, "COPY counter:%d counter:%d DB %d REPLACE", a, b, db);
+        break;
+    case 1:
+        test_client_send(client, NULL, "COPY text:%d text:%d DB %d REPLACE", a, a, db);
+        break;
+    case 2:
+        test_client_send(client, NULL, "MOVE counter:%d %d", a, db);
+        break;
+    default:
+        test_client_send(client, NULL, "MOVE text:%d %d", a, db);
+        break;
+    }
+    test_client_send(client, NULL, "INCR counter:%d", b);
+    test_client_send(client, NULL, "APPEND text:%d %d,", b, a);
+}
+
 static void hammer_one(struct hammer *hammer, struct test_client *client, struct random *state)
 {
     if (random_below(state, 300) == 0) {
@@ -114,6 +145,10 @@ static void hammer_one(struct hammer *hammer, struct test_client *client, struct
     }
     if (hammer->is_cross_slot && random_below(state, 3) == 0) {
         hammer_across(client, state);
+        return;
+    }
+    if (hammer->has_databases && random_below(state, 3) == 0) {
+        hammer_databases(client, state);
         return;
     }
     char a[40], b[40];
@@ -177,9 +212,12 @@ static void *hammer_main(void *arg)
     return NULL;
 }
 
-static void hammer_start(struct hammer *hammer, uint16_t port, bool is_cross_slot)
+static void hammer_start(struct hammer *hammer, uint16_t port, enum reach reach)
 {
-    *hammer = (struct hammer){.port = port, .seed = seed++, .is_cross_slot = is_cross_slot};
+    *hammer = (struct hammer){.port = port,
+                              .seed = seed++,
+                              .is_cross_slot = reach != REACH_SLOT,
+                              .has_databases = reach == REACH_DATABASES};
     if (pthread_create(&hammer->thread, NULL, hammer_main, hammer) != 0)
         test_fatal("no thread for a writer");
 }
@@ -234,7 +272,7 @@ kill_while_waiting(struct live_side *destination, struct test_cli *cli, struct r
 /* Kills it again and again under load; only the first run may make a full copy. */
 static void torture(struct live_side *source,
                     struct live_side *destination,
-                    bool is_cross_slot,
+                    enum reach reach,
                     const char *const words[3][2])
 {
     struct hammer hammer;
@@ -243,7 +281,7 @@ static void torture(struct live_side *source,
     load(source, destination, 20);
     live_spawn(&cli, source, destination, NULL);
     live_wait_phase(&cli, "live");
-    hammer_start(&hammer, live_port(source), is_cross_slot);
+    hammer_start(&hammer, live_port(source), reach);
     hammer_more(&hammer, 10000);
     for (uint32_t i = 0; i < kills; i++) {
         pause_ms(random_below(&state, 700));
@@ -270,13 +308,13 @@ static const char *const others[3][2] = {{"--lanes", "2"}, {"--lanes", "1"}, {"-
 
 static void torture_pair(uint32_t source_masters,
                          uint32_t destination_masters,
-                         bool is_cross_slot,
+                         enum reach reach,
                          const char *const words[3][2])
 {
     struct live_side source, destination;
     live_side_start(&source, TEST_REQUIRED_VERSION, source_masters, 0, source_arguments);
     live_side_start(&destination, TEST_REQUIRED_VERSION, destination_masters, 0, NULL);
-    torture(&source, &destination, is_cross_slot, words);
+    torture(&source, &destination, reach, words);
     live_side_stop(&source);
     live_side_stop(&destination);
 }
@@ -284,27 +322,34 @@ static void torture_pair(uint32_t source_masters,
 static void test_killed_standalone(void **state)
 {
     (void)state;
-    torture_pair(0, 0, true, same);
+    torture_pair(0, 0, REACH_SLOTS, same);
+}
+
+/* COPY and MOVE between databases: each has a key in two of them. */
+static void test_killed_databases(void **state)
+{
+    (void)state;
+    torture_pair(0, 0, REACH_DATABASES, others);
 }
 
 static void test_killed_cluster(void **state)
 {
     (void)state;
-    torture_pair(3, 3, false, same);
+    torture_pair(3, 3, REACH_SLOT, same);
 }
 
 static void test_killed_standalone_to_cluster(void **state)
 {
     (void)state;
-    torture_pair(0, 3, true, same);
+    torture_pair(0, 3, REACH_SLOTS, same);
 }
 
 /* Restarted with another number of lanes: positions tell for which slots they speak. */
 static void test_killed_other_lanes(void **state)
 {
     (void)state;
-    torture_pair(0, 2, true, others);
-    torture_pair(0, 0, false, others);
+    torture_pair(0, 2, REACH_SLOTS, others);
+    torture_pair(0, 0, REACH_SLOT, others);
 }
 
 /* ---- relays that wait ---- */
@@ -420,7 +465,7 @@ static void test_connections_cut(void **state)
         load(&source, &destination, 10);
         live_spawn(&cli, &source, &destination, NULL);
         live_wait_phase(&cli, "live");
-        hammer_start(&hammer, live_port(&source), true);
+        hammer_start(&hammer, live_port(&source), REACH_SLOTS);
         for (int i = 0; i < 6; i++) {
             hammer_more(&hammer, 5000);
             for (uint32_t n = 0; n < test_client_count(destination.client); n++)
@@ -454,7 +499,7 @@ static void test_destination_restarts(void **state)
     load(&source, &destination, 10);
     live_spawn(&cli, &source, &destination, NULL);
     live_wait_phase(&cli, "live");
-    hammer_start(&hammer, live_port(&source), true);
+    hammer_start(&hammer, live_port(&source), REACH_SLOTS);
     for (int i = 0; i < 3; i++) {
         hammer_more(&hammer, 20000);
         test_server_kill(&destination.server);
@@ -485,7 +530,7 @@ static void test_destination_forgets(void **state)
     load(&source, &destination, 10);
     live_spawn(&cli, &source, &destination, NULL);
     live_wait_phase(&cli, "live");
-    hammer_start(&hammer, live_port(&source), true);
+    hammer_start(&hammer, live_port(&source), REACH_SLOTS);
     hammer_more(&hammer, 10000);
     test_server_kill(&destination.server);
     test_server_restart(&destination.server);
@@ -515,7 +560,7 @@ static void test_out_of_memory(void **state)
         load(&source, &destination, 10);
         live_spawn(&cli, &source, &destination, NULL);
         live_wait_phase(&cli, "live");
-        hammer_start(&hammer, live_port(&source), true);
+        hammer_start(&hammer, live_port(&source), REACH_SLOTS);
         hammer_more(&hammer, 3000);
         for (uint32_t n = 0; n < test_client_count(destination.client); n++)
             test_command_ok(test_client_at(destination.client, n), "CONFIG SET maxmemory 1mb");
@@ -673,6 +718,7 @@ int main(void)
     fprintf(stderr, "SYNCLINE_TORTURE_SEED=%llu\n", (unsigned long long)seed);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_killed_standalone),
+        cmocka_unit_test(test_killed_databases),
         cmocka_unit_test(test_killed_cluster),
         cmocka_unit_test(test_killed_standalone_to_cluster),
         cmocka_unit_test(test_killed_other_lanes),

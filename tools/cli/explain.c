@@ -197,6 +197,7 @@ static const char *way_verb(enum syn_way way)
     static const char *const verbs[] = {
         [SYN_WAY_FORWARD] = "forwarded",
         [SYN_WAY_SPLIT] = "split, one operation for each key",
+        [SYN_WAY_RELAY] = "relayed from shard to shard",
         [SYN_WAY_BARRIER] = "a barrier, run alone",
         [SYN_WAY_DROP] = "dropped",
         [SYN_WAY_REFUSE] = "refused, the task stops",
