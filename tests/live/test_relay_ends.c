@@ -79,6 +79,45 @@ static void test_ends_without_answers(void **state)
     live_side_stop(&destination);
 }
 
+/* Killed again and again, with all that can be relayed on its way and little room for it: nothing
+ * is lost or done twice. Every second time a shard does not answer just then. */
+static void test_killed(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct crosser crossers[CROSSERS];
+    struct test_cli cli;
+    struct random random = {.state = 140};
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 0, NULL);
+    live_spawn(&cli, &source, &destination, "--memory", "8m", NULL);
+    live_wait_phase(&cli, "live");
+    crossers_start(crossers, &source, 140, 3000);
+    for (uint32_t i = 0; i < 8; i++) {
+        crossers_wait_relayed(&cli, 200 + random_below(&random, 1000));
+        struct test_server *shard = &destination.cluster.nodes[random_below(&random, SHARDS)];
+        if (i % 2 == 0) {
+            test_server_freeze(shard);
+            nanosleep(&(struct timespec){.tv_nsec = random_below(&random, 200) * 1000000}, NULL);
+        }
+        test_cli_kill(&cli);
+        if (i % 2 == 0)
+            test_server_thaw(shard);
+        live_spawn(
+            &cli, &source, &destination, "--memory", "8m", "--lanes", i % 3 == 0 ? "2" : "1", NULL);
+        live_wait_phase(&cli, "live");
+    }
+    crossers_wait_relayed(&cli, 500);
+    crossers_stop(crossers);
+    live_wait_level(&cli, &source);
+    assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+    assert_int_equal(live_total(&cli, "diverged"), 0);
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
 /* ---- the cluster changes ---- */
 
 static redisContext *node_open(const struct test_server *node)
@@ -307,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stop_in_the_middle),
         cmocka_unit_test(test_ends_without_answers),
+        cmocka_unit_test(test_killed),
         cmocka_unit_test(test_shards_fail_over),
         cmocka_unit_test(test_slots_move),
         cmocka_unit_test(test_large_values),
