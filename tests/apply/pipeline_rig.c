@@ -599,6 +599,27 @@ static void rig_task(struct rig *rig)
     }
 }
 
+/* Each lane's slots are a text that only this test reads. */
+static void rig_positions(struct rig *rig)
+{
+    static char slots[] = "0-16383";
+    struct position_plan *plan = &rig->positions;
+    plan->mode = POSITION_MARK;
+    plan->lane_count = rig->options.lanes;
+    plan->lanes = rig->position_lanes;
+    snprintf(plan->instance, sizeof(plan->instance), "rig");
+    snprintf(plan->owner, sizeof(plan->owner), "rig 1 0");
+    for (uint32_t lane = 0; lane < rig->options.lanes; lane++) {
+        uint32_t slot = 0;
+        while (rig->route.slot_lane[slot] != lane) {
+            slot++;
+        }
+        position_lane_name(&rig->position_lanes[lane], (uint16_t)slot);
+        rig->position_lanes[lane].slots = slots;
+    }
+    rig->task.positions = plan;
+}
+
 static void rig_lane(struct rig *rig, uint32_t i)
 {
     int pair[2];
@@ -646,6 +667,10 @@ static void rig_decoder(struct rig *rig, uint32_t d)
                        &rig->decoders[d].waker,
                        &rig->task.abort,
                        &rig->err));
+    if (options->has_positions) {
+        ASSERT(router_set_positions(
+            &rig->decoders[d].router, &rig->positions, options->streams, &rig->err));
+    }
     if (options->rates != NULL) {
         ASSERT(throttle_meter_init(&rig->decoders[d].router.meter, &rig->task.throttle, &rig->err));
     }
@@ -706,6 +731,9 @@ struct rig *rig_new(const struct rig_options *given)
     ASSERT(rig->reader.loop != NULL);
     rig_route(rig);
     rig_task(rig);
+    if (rig->options.has_positions) {
+        rig_positions(rig);
+    }
     for (uint32_t d = 0; d < options->decoders; d++) {
         ASSERT(decoder_init(&rig->decoders[d], d, &rig->task, &rig->err));
     }

@@ -126,6 +126,7 @@ struct rig_options {
     int socket_bytes; /* SO_SNDBUF and SO_RCVBUF of the lanes; 0: the system's */
     enum io_backend backend;
     const struct throttle_rates *rates; /* NULL: none */
+    bool has_positions;                 /* marks, in a cluster's lanes */
 };
 
 struct source {
@@ -149,6 +150,8 @@ struct rig {
     struct stream *decoder_streams[2][RIG_STREAMS_MAX];
     struct lane *lane_list[RIG_LANES_MAX];
     struct peer peers[RIG_LANES_MAX];
+    struct position_plan positions;
+    struct position_lane position_lanes[RIG_LANES_MAX];
     struct reader reader; /* only its loop's waker is used */
     struct syn_err err;   /* of a step that failed          */
     bool is_failed;

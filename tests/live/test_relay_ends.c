@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/slot.h"
 #include "tests/live/crosser.h"
 
 #define SHARDS 3
@@ -74,6 +75,177 @@ static void test_ends_without_answers(void **state)
     test_server_kill(&destination.cluster.nodes[1]);
     live_expect_end(&cli, 7, "destination", NULL);
     crossers_stop(crossers);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+/* Killed again and again, with all that can be relayed on its way and little room for it: nothing
+ * is lost or done twice. Every second time a shard does not answer just then. */
+static void test_killed(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct crosser crossers[CROSSERS];
+    struct test_cli cli;
+    struct random random = {.state = 140};
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 0, NULL);
+    live_spawn(&cli, &source, &destination, "--memory", "8m", NULL);
+    live_wait_phase(&cli, "live");
+    crossers_start(crossers, &source, 140, 3000);
+    for (uint32_t i = 0; i < 8; i++) {
+        crossers_wait_relayed(&cli, 200 + random_below(&random, 1000));
+        struct test_server *shard = &destination.cluster.nodes[random_below(&random, SHARDS)];
+        if (i % 2 == 0) {
+            test_server_freeze(shard);
+            nanosleep(&(struct timespec){.tv_nsec = random_below(&random, 200) * 1000000}, NULL);
+        }
+        test_cli_kill(&cli);
+        if (i % 2 == 0)
+            test_server_thaw(shard);
+        live_spawn(
+            &cli, &source, &destination, "--memory", "8m", "--lanes", i % 3 == 0 ? "2" : "1", NULL);
+        live_wait_phase(&cli, "live");
+    }
+    crossers_wait_relayed(&cli, 500);
+    crossers_stop(crossers);
+    live_wait_level(&cli, &source);
+    assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+    assert_int_equal(live_total(&cli, "diverged"), 0);
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+/* ---- the cluster changes ---- */
+
+static redisContext *node_open(const struct test_server *node)
+{
+    redisContext *redis = redisConnect("127.0.0.1", node->port);
+    assert_non_null(redis);
+    assert_int_equal(redis->err, 0);
+    return redis;
+}
+
+static void await_role(const struct test_server *node, const char *role, const char *link)
+{
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    redisContext *redis = node_open(node);
+    char is_role[32], is_link[32];
+    do {
+        test_poll(deadline, "a failover");
+        test_info(redis, "role", is_role, sizeof(is_role));
+        test_info(redis, "master_link_status", is_link, sizeof(is_link));
+    } while (strcmp(is_role, role) != 0 || (link != NULL && strcmp(is_link, link) != 0));
+    redisFree(redis);
+}
+
+/* A replica takes over: by agreement, without a loss, or by itself, and then what the master had
+ * not yet sent it, and what it still takes until it hears of it, is lost. */
+static void
+fail_over(const struct test_cluster *cluster, uint32_t shard, bool is_forward, bool is_forced)
+{
+    const struct test_server *a = &cluster->nodes[shard];
+    const struct test_server *b = &cluster->nodes[SHARDS + shard];
+    const struct test_server *replica = is_forward ? b : a;
+    redisContext *redis = node_open(replica);
+    test_command_ok(redis, is_forced ? "CLUSTER FAILOVER TAKEOVER" : "CLUSTER FAILOVER");
+    redisFree(redis);
+    await_role(replica, "master", NULL);
+    await_role(is_forward ? a : b, "slave", "up");
+}
+
+static void test_shards_fail_over(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct crosser crossers[CROSSERS];
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 1, NULL);
+    live_spawn(&cli, &source, &destination, "--lanes", "2", NULL);
+    live_wait_phase(&cli, "live");
+    crossers_start(crossers, &source, 120, 2000);
+    for (uint32_t i = 0; i < 4 * SHARDS; i++) {
+        crossers_wait_relayed(&cli, 300);
+        fail_over(&destination.cluster, i % SHARDS, i / SHARDS % 2 == 0, i / SHARDS > 1);
+        live_wait_phase(&cli, "live");
+    }
+    crossers_wait_relayed(&cli, 300);
+    crossers_stop(crossers);
+    live_wait_level(&cli, &source);
+    assert_int_not_equal(live_total(&cli, "restarts"), 0);
+    assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+/* All keys of a slot go to another shard, one by one, while they are used. */
+static void move_slot(const struct test_cluster *cluster, uint16_t slot, uint32_t from, uint32_t to)
+{
+    redisContext *nodes[SHARDS];
+    char ids[SHARDS][64];
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        nodes[i] = node_open(&cluster->nodes[i]);
+        redisReply *reply = test_command(nodes[i], "CLUSTER MYID");
+        snprintf(ids[i], sizeof(ids[i]), "%s", reply->str);
+        freeReplyObject(reply);
+    }
+    test_command_ok(nodes[to], "CLUSTER SETSLOT %d IMPORTING %s", slot, ids[from]);
+    test_command_ok(nodes[from], "CLUSTER SETSLOT %d MIGRATING %s", slot, ids[to]);
+    for (;;) {
+        redisReply *keys = test_command(nodes[from], "CLUSTER GETKEYSINSLOT %d 1", slot);
+        bool is_empty = keys->elements == 0;
+        if (!is_empty)
+            test_command_ok(nodes[from],
+                            "MIGRATE 127.0.0.1 %d %b 0 5000",
+                            cluster->nodes[to].port,
+                            keys->element[0]->str,
+                            keys->element[0]->len);
+        freeReplyObject(keys);
+        if (is_empty)
+            break;
+    }
+    test_command_ok(nodes[to], "CLUSTER SETSLOT %d NODE %s", slot, ids[to]);
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        if (i != to)
+            test_command_ok(nodes[i], "CLUSTER SETSLOT %d NODE %s", slot, ids[to]);
+        redisFree(nodes[i]);
+    }
+}
+
+static void test_slots_move(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct crosser crossers[CROSSERS];
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, SHARDS, 0, NULL);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    crossers_start(crossers, &source, 130, 2000);
+    for (int i = 0; i < 6; i++) {
+        char key[32];
+        int size = snprintf(key, sizeof(key), i % 2 == 0 ? "r:set:%d" : "r:list:%d", i);
+        uint16_t slot = slot_of_key(key, (size_t)size);
+        uint32_t from = slot * SHARDS / SLOT_COUNT;
+        crossers_wait_relayed(&cli, 300);
+        move_slot(&destination.cluster, slot, from, (from + 1) % SHARDS);
+        live_wait_phase(&cli, "live");
+    }
+    crossers_wait_relayed(&cli, 300);
+    crossers_stop(crossers);
+    live_wait_level(&cli, &source);
+    assert_int_not_equal(live_total(&cli, "restarts"), 0);
+    assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+    live_stop(&cli);
+    test_client_free(destination.client); /* it knows the slots as they were */
+    destination.client = test_client_new(live_port(&destination));
+    live_assert_equal(&source, &destination);
     live_side_stop(&source);
     live_side_stop(&destination);
 }
@@ -174,6 +346,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stop_in_the_middle),
         cmocka_unit_test(test_ends_without_answers),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_shards_fail_over),
+        cmocka_unit_test(test_slots_move),
         cmocka_unit_test(test_large_values),
         cmocka_unit_test(test_divergence_is_told),
     };
