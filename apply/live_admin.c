@@ -134,21 +134,31 @@ static bool flush_selected(struct stream *stream, struct syn_err *err)
     return true;
 }
 
-static bool admin_flush(struct stream *stream,
+/* Whether nothing but copies of this stream's keys can be in the databases that it is copied to. */
+static bool flush_is_whole(const struct task *task)
+{
+    return task->on_flush == FLUSH_APPLY ||
+           (task->stream_count == 1 && select_is_total(task->select));
+}
+
+/* Another database is copied to the same place. */
+static bool flush_shares_db(const struct task *task, uint64_t source_db, uint32_t db)
+{
+    for (uint32_t n = 0; task->has_db_rules && db != DB_NONE && n < task->db_map_count; n++) {
+        if (n != source_db && task_db(task, n) == db) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool flush_whole(struct stream *stream,
                         const struct command_info *info,
-                        const uint8_t *bytes,
-                        const struct resp_command *command,
                         uint64_t source_db,
                         struct syn_err *err)
 {
-    if (stream->task->stream_count > 1) {
-        return refuse(stream,
-                      bytes,
-                      command,
-                      "came from one of several sources; it would also remove what the others own. "
-                      "Run it at the "
-                      "destination by hand and start again",
-                      err);
+    if (!relay_drain(stream->relay, err)) {
+        return false;
     }
     if (!router_drain(stream->router)) {
         return stopped(err);
@@ -162,6 +172,44 @@ static bool admin_flush(struct stream *stream,
         is_done = flush_everywhere(stream, "FLUSHALL", 0, err);
     }
     return is_done && (router_drain(stream->router) || stopped(err));
+}
+
+static bool admin_flush(struct stream *stream,
+                        const struct command_info *info,
+                        const uint8_t *bytes,
+                        const struct resp_command *command,
+                        uint64_t source_db,
+                        struct syn_err *err)
+{
+    const struct task *task = stream->task;
+    char where[200];
+    if (task->on_flush == FLUSH_STOP) {
+        return refuse(stream,
+                      bytes,
+                      command,
+                      "is not applied (--on-flush stop); do the same at the destination by hand, "
+                      "or choose otherwise, and start again",
+                      err);
+    }
+    if (task->on_flush == FLUSH_IGNORE) {
+        log_warning("%s is left out (--on-flush ignore)",
+                    live_where(stream, bytes, command, where));
+        counter_add(&stream->dropped, 1);
+        return true;
+    }
+    uint32_t db = info->class == COMMAND_FLUSHDB ? task_db(task, source_db) : DB_NONE;
+    if (task->on_flush != FLUSH_APPLY && flush_shares_db(task, source_db, db)) {
+        return refuse(stream,
+                      bytes,
+                      command,
+                      "is of one of several databases that are copied into one, where its keys "
+                      "cannot be told from the others'; choose otherwise with --on-flush",
+                      err);
+    }
+    if (flush_is_whole(task)) {
+        return flush_whole(stream, info, source_db, err);
+    }
+    return flush_scoped(stream, db, err);
 }
 
 /* ---- databases ---- */

@@ -377,6 +377,9 @@ bool live_rules_take(struct stream *stream,
     case SELECT_CLAIMED:
         return refuse_claimed(stream, &plan, bytes, command, err);
     case SELECT_UNSCOPED:
+        if (info->class == COMMAND_FLUSHALL || info->class == COMMAND_FLUSHDB) {
+            return live_take(stream, info, bytes, command, err); /* it knows what to remove */
+        }
         return refuse_unscoped(stream, bytes, command, err);
     }
     return false;

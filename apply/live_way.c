@@ -316,7 +316,7 @@ static enum live_way way_of_class(const struct task *task,
         return way_of_script(target, info, places, keys->count, why);
     case COMMAND_FLUSHALL:
     case COMMAND_FLUSHDB:
-        *why = "it acts on whole databases; with several sources the task stops";
+        *why = "it acts on whole databases; of several sources, it removes this one's keys";
         return LIVE_BARRIER;
     case COMMAND_FUNCTION:
     case COMMAND_SCRIPT:

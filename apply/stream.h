@@ -34,6 +34,7 @@
 
 #include "apply/command_ask.h"
 #include "apply/command_missing.h"
+#include "apply/flush.h"
 #include "apply/heartbeat.h"
 #include "apply/intake.h"
 #include "apply/loss.h"
@@ -65,6 +66,7 @@ struct task {
     bool only_snapshot; /* the live stream is not decoded                               */
     enum corrupt_policy on_corrupt;
     enum divergence_policy on_divergence;
+    enum flush_policy on_flush;
     bool puts_off;         /* times to live, while a stream catches up: expiry.h */
     int64_t expiry_add_ms; /* added to each of them for good                     */
     bool clears_first; /* a DEL goes before each RESTORE: a refused one must leave no older value */
@@ -290,6 +292,9 @@ struct stream {
     _Atomic bool is_input_empty;
     /* HELD: W decoder sets wanted (release), control sets it to false when the sweep is done. */
     _Atomic bool sweep_wanted;
+    /* The same of the keys in flush_db, while the decoder waits: flush.h. */
+    _Atomic bool flush_wanted;
+    uint32_t flush_db; /* at the destination; written before flush_wanted */
 };
 
 struct decoder;

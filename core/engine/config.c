@@ -283,6 +283,7 @@ static bool select_build(const struct syn_config *from, struct config *out, stru
             }
         }
     }
+    out->on_flush = (enum flush_policy)number_of(from, OPTION_ON_FLUSH);
     out->drops_partial = number_of(from, OPTION_ON_PARTIAL) != 0;
     return select_finish(&out->select, err);
 }

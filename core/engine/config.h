@@ -8,6 +8,7 @@
 #define ENGINE_CONFIG_H
 
 #include "apply/batch.h"
+#include "apply/flush.h"
 #include "apply/heartbeat.h"
 #include "apply/loss.h"
 #include "apply/select.h"
@@ -61,6 +62,7 @@ struct config {
     enum corrupt_policy on_corrupt;
     char losses_path[CONFIG_PATH_MAX]; /* "": losses are not recorded */
     enum divergence_policy on_divergence;
+    enum flush_policy on_flush;
     bool puts_off_ttl; /* while streams catch up */
     int64_t extend_ttl_ms;
     bool skips_unknown; /* commands that the destination does not know are left out */

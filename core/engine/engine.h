@@ -245,9 +245,13 @@ void engine_heartbeat_round(struct syn_engine *engine, struct control *controls,
 int64_t engine_latency_us(struct syn_engine *engine, uint32_t i, uint64_t now_us);
 
 /* ---- sweep.c ---- */
-/* Removes from the destination every key of the stream's slots and databases: before a second full
- * copy, when all that is there was written by this task. Blocking. */
-MUST_CHECK bool
-sweep_stream(struct syn_engine *engine, uint32_t i, uint64_t *removed, struct syn_err *err);
+/* Removes from the destination every key of the stream's slots and databases, or of one database of
+ * the destination (DB_NONE: all): before a second full copy, when all that is there was written by
+ * this task, and for flushes. Blocking. */
+MUST_CHECK bool sweep_stream(struct syn_engine *engine,
+                             uint32_t i,
+                             uint32_t db,
+                             uint64_t *removed,
+                             struct syn_err *err);
 
 #endif

@@ -202,6 +202,7 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->publishes = config->publishes;
     task->spublishes = config->publishes && topology_has_spublish(&engine->destination);
     task->skips_unknown = config->skips_unknown;
+    task->on_flush = config->on_flush;
     task->on_divergence = config->on_divergence;
     /* Also one that was asked for before the start: a small copy is over sooner than control looks.
      */

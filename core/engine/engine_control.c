@@ -135,7 +135,7 @@ static bool sweep_if_wanted(struct syn_engine *engine, uint32_t i, struct syn_er
                      SYN_CODE_OK,
                      "source %s starts a new full copy; removing what the one before wrote",
                      text);
-        if (!sweep_stream(engine, i, &removed, err)) {
+        if (!sweep_stream(engine, i, DB_NONE, &removed, err)) {
             return false;
         }
         engine_event(engine,
@@ -160,6 +160,33 @@ static bool sweep_if_wanted(struct syn_engine *engine, uint32_t i, struct syn_er
     atomic_store_release(&stream->sweep_wanted, false);
     for (uint32_t d = 0; d < engine->decoder_count; d++) {
         waker_wake(&engine->decoders[d].waker);
+    }
+    return true;
+}
+
+/* A decoder waits for the end of a flush: apply/flush.h. */
+static bool flushes_run(struct syn_engine *engine, struct syn_err *err)
+{
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        struct stream *stream = &engine->streams[i];
+        if (!atomic_load_acquire(&stream->flush_wanted)) {
+            continue;
+        }
+        uint64_t removed = 0;
+        char text[ENDPOINT_TEXT_MAX];
+        if (!sweep_stream(engine, i, stream->flush_db, &removed, err)) {
+            return false;
+        }
+        engine_event(engine,
+                     SYN_EVENT_INFO,
+                     (int)i,
+                     SYN_PHASE_LIVE,
+                     SYN_CODE_OK,
+                     "source %s was flushed: its %llu keys are removed",
+                     endpoint_text(&engine->feeds[i].options.endpoint, text),
+                     (unsigned long long)removed);
+        atomic_store_release(&stream->flush_wanted, false);
+        waker_wake(stream->router->waker);
     }
     return true;
 }
@@ -275,6 +302,9 @@ static bool watch_once(struct syn_engine *engine, bool *is_over, struct syn_err 
         return false;
     }
     watch_phase(engine);
+    if (!flushes_run(engine, err)) {
+        return false;
+    }
     *is_over = true;
     for (uint32_t i = 0; i < engine->stream_count; i++) {
         bool is_stream_over = false;
@@ -331,6 +361,9 @@ static bool drain_wait(struct syn_engine *engine,
     while (!is_reached(engine)) {
         if (failure_is_raised(&engine->failure)) {
             *err = engine->failure.err;
+            return false;
+        }
+        if (!flushes_run(engine, err)) {
             return false;
         }
         if (atomic_load_acquire(&engine->stop_request) == STOP_NOW) {

@@ -458,6 +458,33 @@ static bool become_tell(struct telling *telling)
            ways_tell(telling, telling->bytes, &telling->command);
 }
 
+static bool flush_tell(struct telling *telling)
+{
+    struct syn_explained_command *out = telling->out;
+    switch (telling->explain->config->on_flush) {
+    case FLUSH_SCOPED:
+        out->action = SYN_ACTION_REDUCE;
+        out->text = "of the destination's keys, the copies of selected ones are removed";
+        ways_stop(out, SYN_WAY_BARRIER);
+        break;
+    case FLUSH_APPLY:
+        out->action = SYN_ACTION_KEEP;
+        out->text = "whole databases are emptied (on-flush apply)";
+        ways_stop(out, SYN_WAY_BARRIER);
+        break;
+    case FLUSH_IGNORE:
+        out->action = SYN_ACTION_DROP;
+        out->text = "flushes are left out (on-flush ignore)";
+        ways_stop(out, SYN_WAY_DROP);
+        break;
+    case FLUSH_STOP:
+        out->text = "flushes stop the task (on-flush stop)";
+        ways_stop(out, SYN_WAY_REFUSE);
+        break;
+    }
+    return true;
+}
+
 static const char *dropped_text(const struct select_plan *plan)
 {
     switch (plan->reason) {
@@ -536,6 +563,9 @@ static bool plan_tell(struct telling *telling)
         out->text = "a key keeps its name, which another selected key is renamed to";
         break;
     case SELECT_UNSCOPED:
+        if (telling->info->class == COMMAND_FLUSHALL || telling->info->class == COMMAND_FLUSHDB) {
+            return flush_tell(telling);
+        }
         out->text = "it acts on whole databases, of which the rules select only a part";
         break;
     }

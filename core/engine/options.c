@@ -156,6 +156,15 @@ static const struct syn_option table[] = {
                                       "it, or stop.",
                               .choices = "refetch|count|stop",
                               .kind = SYN_OPTION_CHOICE},
+    [OPTION_ON_FLUSH] = {.name = "on-flush",
+                         .env = "SYNCLINE_ON_FLUSH",
+                         .value_name = "scoped|apply|ignore|stop",
+                         .default_text = "scoped",
+                         .help = "What FLUSHALL and FLUSHDB of a source remove: the keys that are "
+                                 "its copies (all at once, when nothing else can be there), the "
+                                 "whole of the destination's database, or nothing; or stop.",
+                         .choices = "scoped|apply|ignore|stop",
+                         .kind = SYN_OPTION_CHOICE},
     [OPTION_PUT_OFF_TTL] = {.name = "put-off-ttl",
                             .env = "SYNCLINE_PUT_OFF_TTL",
                             .value_name = "on|off",

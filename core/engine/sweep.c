@@ -1,5 +1,6 @@
 /*
- * The sweep before a second full copy.
+ * The sweep before a second full copy, and for a flush of one source among several, or among keys
+ * that are not copied.
  *
  * A snapshot cannot be resumed. Keys that the first attempt wrote and that were deleted at the
  * source before the second one would stay for ever, because no deletion of them comes any more. A
@@ -17,6 +18,7 @@
 struct sweep {
     struct syn_engine *engine;
     const struct shard *owner; /* the source shard whose keys go */
+    uint32_t db;               /* only in this database of the destination, or DB_NONE */
     struct control control;
     struct select_name name; /* of a key at the source */
     uint64_t removed;
@@ -200,19 +202,21 @@ static bool sweep_shard(struct sweep *sweep, const struct shard *shard, struct s
     struct server now;
     bool is_done = server_read(&sweep->control, &now, err);
     for (uint32_t db = 0; is_done && db <= now.db_max; db++) {
-        bool is_target = !config->has_db_rules;
+        bool is_target = !config->has_db_rules || sweep->db == db;
         for (uint32_t n = 0; n < CONFIG_DB_MAX && !is_target; n++) {
             is_target = config->db_map[n] == db;
         }
+        is_target = is_target && (sweep->db == DB_NONE || sweep->db == db);
         is_done = !is_target || sweep_db(sweep, db, err);
     }
     control_close(&sweep->control);
     return is_done;
 }
 
-bool sweep_stream(struct syn_engine *engine, uint32_t i, uint64_t *removed, struct syn_err *err)
+bool sweep_stream(
+    struct syn_engine *engine, uint32_t i, uint32_t db, uint64_t *removed, struct syn_err *err)
 {
-    struct sweep sweep = {.engine = engine, .owner = &engine->source.shards[i]};
+    struct sweep sweep = {.engine = engine, .owner = &engine->source.shards[i], .db = db};
     bool is_done = true;
     for (uint32_t s = 0; s < engine->destination.shard_count && is_done; s++) {
         is_done = sweep_shard(&sweep, &engine->destination.shards[s], err);

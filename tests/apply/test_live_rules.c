@@ -289,13 +289,14 @@ static void test_stops(void **state)
         {"EVAL secret 0", {"EVAL is a script", "--exclude-command", NULL}},
         {"SORT a BY secret* STORE d", {"SORT reads keys that only its BY or GET", NULL, NULL}},
         {"SET new:secret 1", {"SET: the key with hash", "rename_prefix[0]", "rename this one too"}},
-        {"FLUSHALL", {"FLUSHALL acts on whole databases", "--exclude-command", NULL}},
-        {"FLUSHDB", {"FLUSHDB acts on whole databases", NULL, NULL}},
+        {"FLUSHALL", {"FLUSHALL is not applied (--on-flush stop)", NULL, NULL}},
+        {"FLUSHDB", {"FLUSHDB is not applied (--on-flush stop)", NULL, NULL}},
         {"SWAPDB 0 1", {"SWAPDB acts on whole databases", NULL, NULL}},
     };
     RULES("exclude_prefix tmp:", "rename_prefix old:=new:");
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct rig *rig = live_rig_of(NOTHING);
+        rig->task.on_flush = FLUSH_STOP;
         rig_command(rig, 0, cases[i].command);
         FAILS(rig, cases[i].texts[0]);
         for (int n = 1; n < 3 && cases[i].texts[n] != NULL; n++) {

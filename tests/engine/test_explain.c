@@ -203,7 +203,8 @@ static void test_commands(void **state)
     assert_int_equal(it.action, SYN_ACTION_PARTIAL);
     assert_int_equal(it.standalone, SYN_WAY_REFETCH);
     it = command_of(0, "FLUSHALL");
-    assert_int_equal(it.action, SYN_ACTION_REFUSE);
+    assert_int_equal(it.action, SYN_ACTION_REDUCE);
+    assert_int_equal(it.standalone, SYN_WAY_BARRIER);
     assert_string_equal(it.kind, "flush");
     it = command_of(0, "SET new:x1 1");
     assert_int_equal(it.action, SYN_ACTION_REFUSE);
