@@ -749,6 +749,39 @@ static void test_other_rules(void **state)
     stop_pair();
 }
 
+/* Scripts that are sent as they are: one that came with what is not copied is run by its hash with
+ * what is. */
+static void test_scripts(void **state)
+{
+    (void)state;
+    static const char script[] = "return redis.call('INCR',KEYS[1])";
+    static const char sha[] = "da8455f0535fd532821b3713a4eccd80fc4b8457";
+    struct test_cli cli;
+    if (!test_server_available("redis-6.0"))
+        skip();
+    for (uint32_t masters = 0; masters <= 2; masters += 2) {
+        live_side_start(
+            &source, "redis-6.0", 0, 0, (const char *[]){"--lua-replicate-commands", "no", NULL});
+        live_side_start(&destination, TEST_REQUIRED_VERSION, masters, 0, NULL);
+        redisContext *redis = live_redis(&source);
+        live_spawn(&cli, &source, &destination, "--db", "0", NULL);
+        live_wait_phase(&cli, "live");
+        test_command_ok(redis, "SELECT 1");
+        freeReplyObject(test_command(redis, "EVAL %s 1 a", script));
+        /* The first EVALSHA is sent as EVAL, which its replicas know from then on. */
+        assert_int_equal(test_command_integer(redis, "EVALSHA %s 1 a", sha), 2);
+        test_command_ok(redis, "SELECT 0");
+        assert_int_equal(test_command_integer(redis, "EVALSHA %s 1 b", sha), 1);
+        assert_int_equal(test_command_integer(redis, "EVALSHA %s 1 c", sha), 1);
+        live_wait_level(&cli, &source);
+        live_stop(&cli);
+        assert_int_equal(live_total(&cli, "diverged_script"), 0);
+        live_assert_verified(&source, &destination, "--db", "0", NULL);
+        live_side_stop(&source);
+        live_side_stop(&destination);
+    }
+}
+
 /* ---- what stops a task ---- */
 
 static void test_stops(void **state)
@@ -985,6 +1018,7 @@ int main(void)
         cmocka_unit_test(test_killed),
         cmocka_unit_test(test_killed_between_databases),
         cmocka_unit_test(test_other_rules),
+        cmocka_unit_test(test_scripts),
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_stops_in_snapshot),
         cmocka_unit_test(test_goes_on),
