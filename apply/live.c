@@ -730,6 +730,10 @@ static bool live_command(struct stream *stream,
         live_heartbeat(stream, info, bytes, command);
         return true;
     }
+    if (UNLIKELY(info->class == COMMAND_EVAL) &&
+        !live_script_bring(stream, info, bytes, command, err)) {
+        return false;
+    }
     if (UNLIKELY(stream->task->select != NULL)) {
         return live_rules_take(stream, info, bytes, command, err);
     }

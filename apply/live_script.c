@@ -5,8 +5,9 @@
  * A source sends EVAL once, from then on EVALSHA. The server that gets one of those must know the
  * script although EVAL went to another shard, or is still on its way on another lane; and 7.4 and
  * later forget scripts that only EVAL brought. So a script is loaded at every shard before its
- * first EVAL. Which ones were, is remembered by hash; when there is no room for more, all are
- * forgotten and loaded again.
+ * first EVAL, whatever becomes of that: it may be in a database that is not copied, have keys that
+ * rules leave out, or be settled by reading its keys at the source. Which ones were, is remembered
+ * by hash; when there is no room for more, all are forgotten and loaded again.
  */
 #include "apply/stream_private.h"
 
@@ -62,4 +63,24 @@ bool live_script_load(struct stream *stream,
         return stopped(err);
     }
     return router_drain(stream->router) || stopped(err);
+}
+
+bool live_script_bring(struct stream *stream,
+                       const struct command_info *info,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       struct syn_err *err)
+{
+    const struct select *select = stream->task->select;
+    const struct command_missing *missing = stream->task->missing;
+    struct syn_err ignored;
+    uint16_t rule;
+    if (!live_keys(stream, info, bytes, command, &ignored)) {
+        return true; /* it is refused, with reasons, where it is taken */
+    }
+    if ((select != NULL && select->has_command_rules && !select_command(select, info, &rule)) ||
+        (missing != NULL && command_is_missing(missing, info))) {
+        return true; /* nor is any EVALSHA wanted */
+    }
+    return live_script_load(stream, bytes, command, err);
 }

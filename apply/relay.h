@@ -12,6 +12,7 @@
  *     RPOPLPUSH a b           lane of a: RPOP a            → b: LPUSH b element
  *     RENAME a b              a: DUMP, PEXPIRETIME, UNLINK → b: RESTORE b … REPLACE
  *     COPY a b                a: DUMP, PEXPIRETIME         → b: RESTORE b … REPLACE
+ *     both, of no a           (its type is not selected)   → b: UNLINK b
  *     SUNIONSTORE t a t2 b    a, b: DUMP                   → t: MULTI · RESTORE x · RESTORE y ·
  *                                                            SUNIONSTORE t x t2 y · DEL x y · EXEC
  *

@@ -204,13 +204,25 @@ restore_ttl(const struct relay_call *call, const struct answer *expiry, bool *is
     return ms > 0 ? (uint64_t)ms : 1; /* zero would mean that the key never expires */
 }
 
+/* At the source it took the target's place. With types selected that may have been one which is
+ * not, and then the target has no place here (select_plan.h, SELECT_RENAME_OR_DEL). */
+static bool write_without(const struct relay_call *call, struct syn_err *err)
+{
+    const struct select *select = call->stream->task->select;
+    if (select == NULL || select->kinds == SELECT_KINDS_ALL) {
+        return diverged(call, err);
+    }
+    const struct slice args[] = {word_del(call), call_arg(call, 2)};
+    return write_args(call, call->target_slot, args, 2, err);
+}
+
 static bool
 write_rename(const struct relay_call *call, const struct answer *value, struct syn_err *err)
 {
     bool is_gone;
     uint64_t ttl = restore_ttl(call, value->next, &is_gone);
     if (value->kind != ANSWER_BYTES || is_gone) {
-        return diverged(call, err); /* at the source it took the target's place */
+        return write_without(call, err);
     }
     char digits[NUM_DIGITS_MAX];
     const struct slice args[] = {word("RESTORE"),

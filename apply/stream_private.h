@@ -310,6 +310,13 @@ MUST_CHECK bool live_admin(struct stream *stream,
 
 /* ---- live_script.c: scripts that are propagated as they are ---- */
 
+/* An EVAL arrives, of which it is not known yet what becomes: the same, unless the command itself
+ * is left out. */
+MUST_CHECK bool live_script_bring(struct stream *stream,
+                                  const struct command_info *info,
+                                  const uint8_t *bytes,
+                                  const struct resp_command *command,
+                                  struct syn_err *err);
 /* Before an EVAL: every shard gets its script, unless it was given it before. */
 MUST_CHECK bool live_script_load(struct stream *stream,
                                  const uint8_t *bytes,

@@ -3,12 +3,14 @@
  *
  * 7.0 and later: ACL DRYRUN says what would happen. 6.0: ACL GETUSER gives the rules, which are
  * read here. Either needs rights of its own (+acl); an account without them is not refused: the
- * handshake, or the first write, will tell.
+ * handshake, or the first write, will tell. What the source's account needs only for keys that must
+ * be read again is told as a warning.
  */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#include "core/base/log.h"
 #include "core/engine/precheck_private.h"
 
 #define ARGUMENTS_MAX 6
@@ -67,7 +69,29 @@ static const struct probe publish_probes[] = {
     {NEEDED, "publish", "@pubsub @fast @all", {"PUBLISH", "syncline", "x"}},
 };
 
+/* Of reading single keys at the source (apply/refetch.h). A task may never need it. */
+static const struct probe repair_probes[] = {
+    {NEEDED, "dump", "@keyspace @read @slow @all", {"DUMP", "syncline"}},
+    {NEEDED, "pttl", "@keyspace @read @fast @all", {"PTTL", "syncline"}},
+    {NEEDED, "time", "@fast @all", {"TIME"}},
+    {NEEDED, "info", "@slow @dangerous @all", {"INFO", "replication"}},
+    {NEEDED, "multi", "@fast @all @transaction", {"MULTI"}},
+    {NEEDED, "exec", "@slow @all @transaction", {"EXEC"}},
+    {NEEDED, "select", "@keyspace @fast @all @connection", {"SELECT", "0"}},
+    /* Only in a cluster. */
+    {NEEDED, "readonly", "@keyspace @fast @all @connection", {"READONLY"}},
+};
+#define REPAIR_PROBES (sizeof(repair_probes) / sizeof(repair_probes[0]))
+
 enum allowance { ALLOWED, FORBIDDEN, NOT_TOLD };
+
+/* The account on one connection. */
+struct account {
+    char user[128];
+    char rules[2048]; /* of 6.0; empty: not told */
+    bool has_dryrun;
+    bool is_told; /* there are accounts, and this one may be asked about */
+};
 
 static bool has_word(const char *list, const char *word, size_t word_size)
 {
@@ -201,47 +225,117 @@ static bool forbidden(const struct control *control,
                probe->name);
 }
 
+static bool account_open(struct control *control,
+                         const struct server *server,
+                         struct account *account,
+                         struct syn_err *err)
+{
+    bool is_named;
+    *account = (struct account){.has_dryrun = server->version >= 70000};
+    if (server->version < 60000) {
+        return true; /* no ACLs */
+    }
+    account->is_told = true;
+    return account_name(control, account->user, &is_named, err) &&
+           (account->has_dryrun ||
+            rules_read(control, account->user, account->rules, sizeof(account->rules), err));
+}
+
+static bool account_probe(struct control *control,
+                          const struct account *account,
+                          const struct probe *probe,
+                          enum allowance *allowance,
+                          struct syn_err *err)
+{
+    *allowance = NOT_TOLD;
+    if (account->has_dryrun) {
+        return probe_dryrun(control, account->user, probe, allowance, err);
+    }
+    if (account->rules[0] != '\0') {
+        bool ok = acl_rules_allow(account->rules, probe->name, probe->categories);
+        *allowance = ok ? ALLOWED : FORBIDDEN;
+    }
+    return true;
+}
+
 static bool account_check(struct control *control,
-                          const struct server *server,
+                          const struct account *account,
                           const struct probe *probes,
                           size_t probe_count,
                           struct syn_err *err)
 {
-    char user[128];
-    bool is_told;
-    if (server->version < 60000) {
-        return true; /* no ACLs */
-    }
-    if (!account_name(control, user, &is_told, err)) {
-        return false;
-    }
-    char rules[2048];
-    bool has_dryrun = server->version >= 70000;
-    if (!has_dryrun && !rules_read(control, user, rules, sizeof(rules), err)) {
-        return false;
-    }
     bool is_rewriting = false;
-    for (size_t i = 0; i < probe_count; i++) {
-        enum allowance allowance = NOT_TOLD;
+    for (size_t i = 0; account->is_told && i < probe_count; i++) {
+        enum allowance allowance;
         if (probes[i].need == NEEDED_FOR_REWRITING && !is_rewriting) {
             continue;
         }
-        if (has_dryrun) {
-            if (!probe_dryrun(control, user, &probes[i], &allowance, err)) {
-                return false;
-            }
-        } else if (rules[0] != '\0') {
-            bool ok = acl_rules_allow(rules, probes[i].name, probes[i].categories);
-            allowance = ok ? ALLOWED : FORBIDDEN;
+        if (!account_probe(control, account, &probes[i], &allowance, err)) {
+            return false;
         }
         if (allowance == FORBIDDEN && probes[i].need == NOT_NEEDED) {
             is_rewriting = true;
         } else if (allowance == FORBIDDEN) {
-            return forbidden(control, user, &probes[i], err);
+            return forbidden(control, account->user, &probes[i], err);
         }
     }
     return true;
 }
+
+/* ---- repairs ---- */
+
+/* `lacks`: " +dump +pttl". */
+static void repairs_warn(const struct config *config,
+                         const struct control *control,
+                         const struct account *account,
+                         const char *lacks)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    bool has_policy = config->on_divergence == DIVERGENCE_REFETCH;
+    log_warning(
+        "source %s: the account \"%.64s\" may not read single keys (it lacks%s), so the task "
+        "stops where one is to be read again: left uncertain by an interruption%s%s, or "
+        "written by a command that cannot be repeated at the destination; grant it with ACL "
+        "SETUSER %.64s%s%s",
+        endpoint_text(&control->endpoint, text),
+        account->user,
+        lacks,
+        has_policy ? ", not as it was at the source (divergence)" : "",
+        config->select.is_active ? ", computed from keys that the rules leave out" : "",
+        account->user,
+        lacks,
+        has_policy ? "; --on-divergence count leaves keys that diverge as they are" : "");
+}
+
+/* Nothing stops because of it: what is copied and followed needs none of them. */
+static bool repairs_check(const struct config *config,
+                          struct control *control,
+                          const struct account *account,
+                          bool is_cluster,
+                          struct syn_err *err)
+{
+    char lacks[16 * REPAIR_PROBES];
+    size_t size = 0;
+    lacks[0] = '\0';
+    size_t count = is_cluster ? REPAIR_PROBES : REPAIR_PROBES - 1;
+    for (size_t i = 0; account->is_told && i < count; i++) {
+        enum allowance allowance;
+        if (!account_probe(control, account, &repair_probes[i], &allowance, err)) {
+            return false;
+        }
+        if (allowance == FORBIDDEN) {
+            size +=
+                (size_t)snprintf(lacks + size, sizeof(lacks) - size, " +%s", repair_probes[i].name);
+            ASSERT(size < sizeof(lacks));
+        }
+    }
+    if (size > 0) {
+        repairs_warn(config, control, account, lacks);
+    }
+    return true;
+}
+
+/* ---- all servers ---- */
 
 static bool topology_check(const struct config *config,
                            const struct topology *topology,
@@ -249,8 +343,10 @@ static bool topology_check(const struct config *config,
                            size_t probe_count,
                            struct syn_err *err)
 {
+    bool has_repairs = topology->side == SIDE_SOURCE && config->mode != SYNC_SNAPSHOT_ONLY;
     for (uint32_t i = 0; i < topology->shard_count; i++) {
         const struct server *server = &topology->shards[i].server;
+        struct account account;
         struct control control;
         if (!control_open(&control,
                           &server->endpoint,
@@ -259,7 +355,10 @@ static bool topology_check(const struct config *config,
                           err)) {
             return false;
         }
-        bool ok = account_check(&control, server, probes, probe_count, err);
+        bool ok =
+            account_open(&control, server, &account, err) &&
+            account_check(&control, &account, probes, probe_count, err) &&
+            (!has_repairs || repairs_check(config, &control, &account, topology->is_cluster, err));
         control_close(&control);
         if (!ok) {
             return false;

@@ -5,7 +5,8 @@
 #include "core/engine/precheck.h"
 
 /* Whether the account may PSYNC at every source server, and write at every destination server, as
- * far as the servers tell without being written to. What they do not tell passes. */
+ * far as the servers tell without being written to. What they do not tell passes. An account that
+ * may not read single keys of the source is warned of. */
 MUST_CHECK bool precheck_source_account(const struct config *config,
                                         const struct topology *source,
                                         struct syn_err *err);

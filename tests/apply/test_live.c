@@ -583,6 +583,35 @@ static void test_scripts(void **state)
     rig_free(rig);
 }
 
+/* What does not run here brings its script for what will: in a database that is not copied, also
+ * inside a transaction, or with keys in several slots, which are read at the source. */
+static void test_scripts_elsewhere(void **state)
+{
+    (void)state;
+    static const uint16_t map[] = {0};
+    struct rig *rig =
+        live_rig(&(struct rig_options){.is_stepped = true, .db_map = map, .db_map_count = 1});
+    rig_command(rig, 0, "SELECT 1");
+    rig_command(rig, 0, "EVAL code 1 foo");
+    rig_command(rig, 0, "MULTI");
+    rig_command(rig, 0, "EVAL other 0");
+    rig_command(rig, 0, "EXEC");
+    rig_command(rig, 0, "EVALSHA sha 1 foo");
+    rig_command(rig, 0, "SELECT 0");
+    rig_command(rig, 0, "EVALSHA sha 1 foo");
+    rig_settle(rig);
+    rig_expect(rig, 0, "0 SCRIPT LOAD code\n0 SCRIPT LOAD other\n0 EVALSHA sha 1 foo\n");
+    rig_free(rig);
+
+    rig = live_rig(&(struct rig_options)CLUSTER);
+    rig_command(rig, 0, "EVAL code 2 foo bar");
+    assert_int_equal(rig_failure(rig)->code, SYN_CODE_SOURCE_CONNECT);
+    assert_true(router_drain(&rig->decoders[0].router));
+    rig_expect(rig, 0, "0 SCRIPT LOAD code\n");
+    rig_expect(rig, 1, "0 SCRIPT LOAD code\n");
+    rig_free(rig);
+}
+
 /* A source's SCRIPT FLUSH is no other source's. */
 static void test_scripts_of_several(void **state)
 {
@@ -619,18 +648,31 @@ static void test_continue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixture_old),    cmocka_unit_test(test_fixture_redis),
-        cmocka_unit_test(test_fixture_valkey), cmocka_unit_test(test_every_seam),
-        cmocka_unit_test(test_large_commands), cmocka_unit_test(test_trim),
-        cmocka_unit_test(test_restore_asking), cmocka_unit_test(test_multi_key),
-        cmocka_unit_test(test_alone),          cmocka_unit_test(test_sort_by_pattern),
-        cmocka_unit_test(test_dropped),        cmocka_unit_test(test_publish),
-        cmocka_unit_test(test_unknown),        cmocka_unit_test(test_flush),
-        cmocka_unit_test(test_flush_rules),    cmocka_unit_test(test_several_sources),
-        cmocka_unit_test(test_databases),      cmocka_unit_test(test_database_rules),
-        cmocka_unit_test(test_malformed),      cmocka_unit_test(test_not_resp),
-        cmocka_unit_test(test_scripts),        cmocka_unit_test(test_scripts_of_several),
-        cmocka_unit_test(test_functions),      cmocka_unit_test(test_continue),
+        cmocka_unit_test(test_fixture_old),
+        cmocka_unit_test(test_fixture_redis),
+        cmocka_unit_test(test_fixture_valkey),
+        cmocka_unit_test(test_every_seam),
+        cmocka_unit_test(test_large_commands),
+        cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_restore_asking),
+        cmocka_unit_test(test_multi_key),
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_sort_by_pattern),
+        cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_publish),
+        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_flush_rules),
+        cmocka_unit_test(test_several_sources),
+        cmocka_unit_test(test_databases),
+        cmocka_unit_test(test_database_rules),
+        cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_not_resp),
+        cmocka_unit_test(test_scripts),
+        cmocka_unit_test(test_scripts_of_several),
+        cmocka_unit_test(test_scripts_elsewhere),
+        cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_continue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -255,6 +255,58 @@ static void test_transactions(void **state)
     rig_free(rig);
 }
 
+static bool give_nothing(void *arg,
+                         uint32_t peer,
+                         const uint8_t *bytes,
+                         const struct resp_command *command,
+                         struct bytes *out)
+{
+    (void)arg;
+    (void)peer;
+    const struct resp_arg *name = &command->argv[0];
+    bool is_dump = name->size == 4 && memcmp(bytes + name->pos, "DUMP", 4) == 0;
+    bool is_expiry = name->size == 11 && memcmp(bytes + name->pos, "PEXPIRETIME", 11) == 0;
+    if (is_dump || is_expiry) {
+        bytes_add(out, is_dump ? "$-1\r\n" : ":-2\r\n", 5);
+    }
+    return is_dump || is_expiry;
+}
+
+/* Where types are selected, a key that is missing was of another one: what takes the target's place
+ * at the source has none here. That is no divergence. */
+static void test_missing_over_slots(void **state)
+{
+    (void)state;
+    RULES("exclude_type string");
+    struct rig *rig = live_rig_of((struct rig_options){
+        .is_cluster = true, .lanes = 2, .shards = 2, .answerer = give_nothing});
+    FEED(rig, "RENAME foo bar");
+    rig_expect(rig, 1, "0 DUMP foo\n0 PEXPIRETIME foo\n0 UNLINK foo\n");
+    rig_expect(rig, 0, "0 UNLINK bar\n");
+    FEED(rig, "COPY foo bar");
+    rig_expect(rig, 1, "0 DUMP foo\n0 PEXPIRETIME foo\n");
+    rig_expect(rig, 0, "0 DEL bar\n0 UNLINK bar\n");
+    assert_int_equal(rig->sources[0].stream.diverged_relay, 0);
+    rig_free(rig);
+}
+
+/* A script whose keys are left out may be run again, by its hash, with others that are not; one of
+ * a command that is left out is not wanted. */
+static void test_scripts(void **state)
+{
+    (void)state;
+    RULES("exclude_prefix tmp:");
+    struct rig *rig = live_rig_of(NOTHING);
+    FEED(rig, "EVAL code 1 tmp:1", "EVALSHA sha 1 a");
+    rig_expect(rig, 0, "0 SCRIPT LOAD code\n0 EVALSHA sha 1 a\n");
+    rig_free(rig);
+    RULES("exclude_command @scripting");
+    rig = live_rig_of(NOTHING);
+    FEED(rig, "EVAL code 1 tmp:1", "EVALSHA sha 1 a", "SET a 1");
+    rig_expect(rig, 0, "0 SET a 1\n");
+    rig_free(rig);
+}
+
 /* A RENAME over two slots is never a script, which no cluster takes: it is relayed. */
 static void test_rename_over_slots(void **state)
 {
@@ -303,7 +355,8 @@ static void test_stops(void **state)
             FAILS(rig, cases[i].texts[n]);
         }
         assert_true(router_drain(&rig->decoders[0].router));
-        rig_expect(rig, 0, "");
+        bool is_script = strncmp(cases[i].command, "EVAL ", 5) == 0;
+        rig_expect(rig, 0, is_script ? "0 SCRIPT LOAD secret\n" : "");
         rig_free(rig);
     }
     /* Also inside a transaction, before anything of it is written. */
@@ -709,6 +762,8 @@ int main(void)
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_transactions),
         cmocka_unit_test(test_rename_over_slots),
+        cmocka_unit_test(test_missing_over_slots),
+        cmocka_unit_test(test_scripts),
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_drops_partial),
         cmocka_unit_test(test_unknown_commands),

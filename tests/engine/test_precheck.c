@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/base/log.h"
 #include "core/engine/precheck_private.h"
 #include "tests/support/client.h"
 #include "tests/support/servers.h"
@@ -194,6 +195,58 @@ static void test_accounts(void **state)
     expect_success(true);
 }
 
+static char warnings[4096];
+
+static void keep_warning(void *arg, enum log_level level, const char *text)
+{
+    (void)arg;
+    size_t size = strlen(warnings);
+    if (level == LOG_WARNING) {
+        snprintf(warnings + size, sizeof(warnings) - size, "%s\n", text);
+    }
+}
+
+/* What is said of this account of the source; the task goes on. */
+static const char *warned_of(const char *user)
+{
+    config.source.hosts[0].user[0] = '\0';
+    login(&config.source.hosts[0], user, "pw");
+    warnings[0] = '\0';
+    log_set_sink(keep_warning, NULL);
+    expect_success(true);
+    log_set_sink(NULL, NULL);
+    return warnings;
+}
+
+/* Reading single keys again needs more than following the source: what will not work is told, and
+ * what goes without it. */
+static void test_repairs(void **state)
+{
+    (void)state;
+    redisContext *client = test_connect(source.port);
+    test_command_ok(client, "ACL SETUSER whole on >pw ~* +@all");
+    test_command_ok(client,
+                    "ACL SETUSER follower on >pw +psync +replconf +ping +info +acl +select");
+    test_command_ok(client, "ACL SETUSER nodump on >pw ~* +@all -dump -readonly");
+    redisFree(client);
+    config_reset(source.port, destination.port);
+    assert_string_equal(warned_of("whole"), "");
+    const char *text = warned_of("nodump");
+    assert_non_null(strstr(text, "the account \"nodump\" may not read single keys"));
+    assert_non_null(strstr(text, "ACL SETUSER nodump +dump; "));
+    assert_non_null(strstr(text, "--on-divergence count"));
+    assert_null(strstr(text, "rules"));
+    text = warned_of("follower");
+    assert_non_null(strstr(text, "ACL SETUSER follower +dump +pttl +time +multi +exec; "));
+    config.on_divergence = DIVERGENCE_COUNT;
+    config.select.is_active = true;
+    text = warned_of("nodump");
+    assert_null(strstr(text, "divergence"));
+    assert_non_null(strstr(text, "computed from keys that the rules leave out"));
+    config.mode = SYNC_SNAPSHOT_ONLY; /* which reads nothing twice */
+    assert_string_equal(warned_of("nodump"), "");
+}
+
 /* Rules as 6.0 lists them, the last that names the command wins. */
 static void test_rules(void **state)
 {
@@ -263,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup(test_nonempty, clean),
         cmocka_unit_test_setup(test_loops, clean),
         cmocka_unit_test_setup(test_accounts, clean),
+        cmocka_unit_test_setup(test_repairs, clean),
         cmocka_unit_test(test_rules),
         cmocka_unit_test_setup(test_databases, clean),
     };

@@ -271,6 +271,43 @@ static void test_policies(void **state)
     stop();
 }
 
+/* An account that may follow the source but not read its keys: told of before, and it works until a
+ * key must be read; with nothing to be read it goes on. */
+static void test_account(void **state)
+{
+    (void)state;
+    struct test_cli cli;
+    start(0);
+    test_command_ok(live_redis(&source),
+                    "ACL SETUSER follower on >pw ~* +psync +replconf +ping +info +acl +select");
+    snprintf(source.uri,
+             sizeof(source.uri),
+             "redis://follower:pw@127.0.0.1:%u",
+             (unsigned)live_port(&source));
+    for (int counts = 1; counts >= 0; counts--) {
+        live_spawn(&cli,
+                   &source,
+                   &destination,
+                   "--on-divergence",
+                   counts != 0 ? "count" : "refetch",
+                   NULL);
+        live_wait_phase(&cli, "live");
+        spoil("SET {t}a spoilt");
+        write_source("RPUSH {t}a 1");
+        write_source("SET {t}b 1");
+        if (counts != 0) {
+            live_wait_level(&cli, &source);
+            live_stop(&cli);
+        } else {
+            live_expect_end(&cli, 5, "cannot be read again", "NOPERM", NULL);
+        }
+        char *output = test_cli_output(&cli);
+        live_expect_texts(output, "may not read single keys", "+dump +pttl +time", NULL);
+        free(output);
+    }
+    stop();
+}
+
 /* The log names command, offset and a hash of the key, never the key; and not for ever. */
 static void test_log(void **state)
 {
@@ -307,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_under_load),
         cmocka_unit_test(test_scripts),
         cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_account),
         cmocka_unit_test(test_log),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
