@@ -104,6 +104,8 @@ MUST_CHECK bool recovery_know(struct stream *stream,
                               const struct slice *name,
                               struct syn_err *err);
 
+/* The next step reads keys: what the destination has of them is behind the stream. */
+bool recovery_is_due(const struct stream *stream);
 /* Between two commands: reads what can be read, forgets what is over. */
 MUST_CHECK bool recovery_step(struct stream *stream, struct syn_err *err);
 

@@ -167,6 +167,12 @@ static bool retire(struct stream *stream)
     return true;
 }
 
+bool recovery_is_due(const struct stream *stream)
+{
+    const struct recovery *recovery = stream->recovery;
+    return recovery != NULL && recovery->unread > 0 && stream->offset >= recovery->until;
+}
+
 bool recovery_step(struct stream *stream, struct syn_err *err)
 {
     struct recovery *recovery = stream->recovery;
