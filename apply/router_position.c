@@ -26,7 +26,8 @@ bool router_set_positions(struct router *router,
         ASSERT(router->route->lane_count == 1);
         router->tail_bytes = ROUTER_TAIL_BYTES;
         router->tail_ops = ROUTER_TAIL_OPS;
-        router->batch_bytes -= ROUTER_TAIL_BYTES + (uint32_t)sizeof(ROUTER_MULTI);
+        router->batch_bytes_max -= ROUTER_TAIL_BYTES + (uint32_t)sizeof(ROUTER_MULTI);
+        router->batch_bytes = router->batch_bytes_max; /* router_pass sets it anew */
     }
     return true;
 }

@@ -258,7 +258,7 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
                                  .offset = stream->offset,
                                  .db = (uint32_t)stream->source_db,
                                  .is_snapshot_end = is_snapshot_end,
-                                 .is_held = stream->held_first != NULL};
+                                 .is_held = stream->held_first != NULL || recovery_is_due(stream)};
     stream->has_held_places = stream->has_held_places || place.is_held;
     if (stream->place_count > 0) {
         struct stream_place *last =
@@ -275,10 +275,13 @@ void stream_note_place(struct stream *stream, bool is_snapshot_end)
     stream->place_count++;
 }
 
-/* Places before which nothing is held any more: what was written for them since lies in batches up
- * to now. */
+/* Places before which nothing is held any more, and no key is still to be read: what was written
+ * for them since lies in batches up to now. */
 static void places_settle(struct stream *stream)
 {
+    if (recovery_is_due(stream)) {
+        return;
+    }
     for (uint32_t i = 0; i < stream->place_count; i++) {
         struct stream_place *place = &stream->places[(stream->place_head + i) % STREAM_PLACES];
         if (stream->held_first != NULL && stream->held_first->offset <= place->offset) {

@@ -6,6 +6,7 @@
  * each key at the destination must hold a state that it had at the source, and none older than
  * offset_applied says; in the end, the last one.
  */
+#include "tests/apply/relay_source.h"
 #include "tests/apply/relay_store.h"
 
 #include "tests/support/random.h"
@@ -26,7 +27,10 @@ struct run {
     struct relay_options relay;
     uint32_t answer_bytes_most;
     uint32_t batch_ops;
-    uint32_t hot; /* 0: any key; else so many, and nearly every command waits */
+    uint32_t hot;         /* 0: any key; else so many, and nearly every command waits */
+    uint32_t scripts;     /* of 100 commands, over several slots */
+    uint32_t lag_most;    /* a value is of so many commands behind the present one at most */
+    bool has_little_room; /* some answers find none */
 };
 
 /* What a key held at the source from `offset` on. */
@@ -46,7 +50,12 @@ struct origin {
     struct store store;
     struct bytes bytes; /* of the stream */
     struct history histories[STORE_ENTRIES];
-    size_t fed;
+    _Atomic size_t fed; /* W: test. R: the source's thread, relaxed */
+    uint64_t *ends;     /* of commands and transactions: offsets in the stream */
+    uint32_t end_count;
+    struct value_source values;
+    struct random values_random; /* the source's thread's */
+    uint32_t lag_most;
 };
 
 struct model {
@@ -112,6 +121,11 @@ static void make_command(struct model *model, uint32_t s, char words[400])
     bool differ = strcmp(a, b) != 0;
     uint32_t n = random_below(&model->random, 1000);
     words[0] = '\0';
+    if (random_below(&model->random, 100) < model->run->scripts) {
+        if (differ)
+            snprintf(words, 400, "EVAL s%u 2 %s %s", n, a, b);
+        return;
+    }
     switch (random_below(&model->random, 24)) {
     case 0:
     case 1:
@@ -240,6 +254,10 @@ static void make_stream(struct model *model, uint32_t s)
 {
     struct origin *origin = &model->origins[s];
     store_init(&origin->store);
+    origin->ends = mem_calloc(MEM_TOOLS, (model->run->commands + 1) * sizeof(uint64_t));
+    ASSERT(origin->ends != NULL);
+    origin->lag_most = model->run->lag_most;
+    origin->values_random.state = model->run->seed + s;
     char key[48];
     for (uint32_t i = 0; i < 20 * KEYS; i++) {
         name_key(model, s, key);
@@ -252,7 +270,60 @@ static void make_stream(struct model *model, uint32_t s)
         } else {
             add_command(model, s);
         }
+        origin->ends[origin->end_count++] = OFFSET + origin->bytes.size;
     }
+}
+
+/* ---- its values ---- */
+
+/* The source is further than what the program was given, and never inside a transaction. */
+static uint64_t value_offset(void *arg)
+{
+    struct origin *origin = arg;
+    uint64_t fed = OFFSET + atomic_load_relaxed(&origin->fed);
+    uint32_t i = 0;
+    while (i + 1 < origin->end_count && origin->ends[i] < fed) {
+        i++;
+    }
+    i += random_below(&origin->values_random, origin->lag_most + 1);
+    return origin->ends[i < origin->end_count ? i : origin->end_count - 1];
+}
+
+static bool value_at(void *arg,
+                     uint64_t offset,
+                     const uint8_t *key,
+                     size_t size,
+                     char payload[64],
+                     int64_t *expire_ms)
+{
+    const struct origin *origin = arg;
+    for (uint32_t i = 0; i < origin->store.count; i++) {
+        const struct store_entry *entry = &origin->store.entries[i];
+        if (strlen(entry->key) != size || memcmp(entry->key, key, size) != 0) {
+            continue;
+        }
+        const struct history *history = &origin->histories[i];
+        uint32_t n = history->count - 1;
+        while (n > 0 && history->moments[n].offset > offset) {
+            n--;
+        }
+        const struct moment *moment = &history->moments[n];
+        snprintf(payload, 64, "state %016llx", (unsigned long long)moment->state);
+        *expire_ms = moment->expire_ms;
+        return moment->exists;
+    }
+    return false;
+}
+
+static void values_start(struct origin *origin, struct source *source)
+{
+    origin->values.offset = value_offset;
+    origin->values.value = value_at;
+    origin->values.arg = origin;
+    value_source_start(&origin->values);
+    struct endpoint *endpoint = &source->feed.options.endpoint;
+    snprintf(endpoint->host, sizeof(endpoint->host), "127.0.0.1");
+    endpoint->port = origin->values.port;
 }
 
 /* ---- the destination ---- */
@@ -334,7 +405,13 @@ static void check_end(struct model *model)
         const struct stream *stream = &model->rig->sources[s].stream;
         uint64_t end = OFFSET + model->origins[s].bytes.size;
         assert_int_equal(atomic_load_acquire(&model->rig->sources[s].feed.offset_applied), end);
-        assert_true(atomic_load_relaxed(&stream->relayed) > model->run->commands / 8);
+        /* What is read drags others along, here nearly all. */
+        bool is_rare = model->run->scripts > 0 || model->run->has_little_room;
+        uint64_t least = is_rare ? 0 : model->run->commands / 8;
+        assert_true(atomic_load_relaxed(&stream->relayed) > least);
+        if (model->run->scripts > 0 || model->run->has_little_room) {
+            assert_int_not_equal(atomic_load_relaxed(&stream->keys_refetched), 0);
+        }
         assert_int_equal(atomic_load_relaxed(&stream->diverged_relay), 0);
         assert_int_equal(atomic_load_relaxed(&stream->relay->held.shown_count), 0);
         assert_int_equal(atomic_load_relaxed(&stream->relay->answers.bytes), 0);
@@ -350,11 +427,15 @@ static bool feed_more(struct model *model)
     bool is_done = true;
     for (uint32_t s = 0; s < model->run->streams; s++) {
         struct origin *origin = &model->origins[s];
-        size_t left = origin->bytes.size - origin->fed;
+        size_t left = origin->bytes.size - atomic_load_relaxed(&origin->fed);
         size_t take = random_below(&model->random, 3000);
         take = take < left ? take : left;
-        origin->fed += rig_feed_some(model->rig, s, origin->bytes.bytes + origin->fed, take);
-        is_done = is_done && origin->fed == origin->bytes.size;
+        /* The source has it before the program: its values are never older. */
+        size_t fed = atomic_load_relaxed(&origin->fed);
+        atomic_store_relaxed(&origin->fed, fed + take);
+        fed += rig_feed_some(model->rig, s, origin->bytes.bytes + fed, take);
+        atomic_store_relaxed(&origin->fed, fed);
+        is_done = is_done && fed == origin->bytes.size;
     }
     return is_done;
 }
@@ -392,6 +473,7 @@ static void model_run(const struct run *run)
                                                .answerer = answer,
                                                .answerer_arg = model});
     for (uint32_t s = 0; s < run->streams; s++) {
+        values_start(&model->origins[s], &model->rig->sources[s]);
         rig_live(model->rig, s, OFFSET);
     }
     for (uint32_t lane = 0; lane < run->lanes; lane++) {
@@ -415,6 +497,8 @@ static void model_run(const struct run *run)
     check_end(model);
     rig_free(model->rig);
     for (uint32_t s = 0; s < run->streams; s++) {
+        value_source_stop(&model->origins[s].values);
+        mem_free(MEM_TOOLS, model->origins[s].ends);
         for (uint32_t i = 0; i < STORE_ENTRIES; i++) {
             mem_free(MEM_TOOLS, model->origins[s].histories[i].moments);
         }
@@ -504,6 +588,40 @@ static void test_hot_keys(void **state)
         3);
 }
 
+/* What cannot be relayed is read at the source, ahead of the stream, while the same keys wait for
+ * relays; so are values for which there is no room. */
+static void test_read_at_the_source(void **state)
+{
+    (void)state;
+    run_seeds((struct run){.seed = 800,
+                           .commands = 2000,
+                           .lanes = 3,
+                           .streams = 1,
+                           .scripts = 1,
+                           .lag_most = 20,
+                           .relay = {.command_count = 200, .answer_count = 100}},
+              6);
+    run_seeds((struct run){.seed = 900,
+                           .commands = 1500,
+                           .lanes = 3,
+                           .streams = 1,
+                           .hot = 5,
+                           .scripts = 3,
+                           .lag_most = 3,
+                           .relay = {.command_count = 8, .answer_count = 8}},
+              6);
+    run_seeds(
+        (struct run){.seed = 1000,
+                     .commands = 2000,
+                     .lanes = 3,
+                     .streams = 1,
+                     .lag_most = 5,
+                     .answer_bytes_most = 6000,
+                     .has_little_room = true,
+                     .relay = {.command_count = 100, .answer_count = 100, .answer_bytes = 9000}},
+        6);
+}
+
 static void test_two_decoders(void **state)
 {
     (void)state;
@@ -522,6 +640,7 @@ int main(void)
         cmocka_unit_test(test_tiny),
         cmocka_unit_test(test_large_answers),
         cmocka_unit_test(test_hot_keys),
+        cmocka_unit_test(test_read_at_the_source),
         cmocka_unit_test(test_two_decoders),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));

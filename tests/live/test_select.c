@@ -802,7 +802,7 @@ static void test_stops(void **state)
          "RENAME takes selected keys together with others (exclude_prefix[0])"},
         {"LMOVE tmp:l user:1 LEFT LEFT", "LMOVE takes selected keys together"},
         {"SET new:secret 1", "SET: the key with hash"},
-        {"FLUSHALL", "FLUSHALL acts on whole databases"},
+        {"SWAPDB 0 1", "SWAPDB acts on whole databases"},
     };
     start_pair();
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
