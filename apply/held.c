@@ -88,6 +88,7 @@ struct held_command *held_new(
     command->link_count = 0;
     command->part_count = 0;
     command->asked_count = 0;
+    command->is_piece = false;
     command->is_left_out = false;
     command->links = block == 0 ? command->links_inline : (struct held_link *)(void *)bytes;
     command->bytes =

@@ -94,6 +94,7 @@ struct held_command {
     uint32_t part_count;  /* of a transaction: its commands, whose table comes first in `bytes`;
                              0: it is one command                 */
     uint32_t asked_count; /* keys that the destination told of: their positions end `bytes` */
+    bool is_piece;        /* of a command that was split: says nothing of the source's answer */
     bool is_left_out;     /* a key of it became dirty (recovery.h) before it could be done  */
     struct held_link *links;
     uint8_t *bytes;

@@ -141,22 +141,32 @@ bool position_slots_read(const char *text, size_t size, uint8_t bitmap[])
 
 /* ---- encoding ---- */
 
+struct position_value position_value_now(const struct position_plan *plan,
+                                         const struct position_stream *stream,
+                                         uint64_t until)
+{
+    return (struct position_value){.offset = stream->offset,
+                                   .db = stream->db,
+                                   .gap = plan->mode == POSITION_MARK ? POSITION_GAP : 0,
+                                   .until = until > stream->offset ? until : 0};
+}
+
 uint8_t *position_put(uint8_t *out,
                       const struct position_plan *plan,
                       uint32_t lane,
                       const struct position_stream *streams,
+                      const uint64_t *untils,
                       const uint16_t *indexes,
                       uint32_t count)
 {
     const char *key = plan->lanes[lane].key;
     char value[80];
-    uint32_t gap = plan->mode == POSITION_MARK ? POSITION_GAP : 0;
     out = resp_put_head(out, '*', 2 + 2 * (uint64_t)count);
     memcpy(out, "$4\r\nHSET\r\n", 10);
     out = resp_put_bulk(out + 10, key, strlen(key));
     for (uint32_t i = 0; i < count; i++) {
         const struct position_stream *stream = &streams[indexes[i]];
-        struct position_value now = {.offset = stream->offset, .db = stream->db, .gap = gap};
+        struct position_value now = position_value_now(plan, stream, untils[indexes[i]]);
         out = resp_put_bulk(out, stream->replid, POSITION_REPLID_SIZE);
         out = resp_put_bulk(out, value, position_value_write(value, &now));
     }

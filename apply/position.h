@@ -7,7 +7,8 @@
  * bounded gap:
  *
  *   GROUP (a standalone destination, one lane): MULTI · operations · position · EXEC. Nothing is
- *         ever uncertain.
+ *         ever uncertain, unless one is refused and the next is not: then all behind the refused
+ *         one, up to the last position, is.
  *   MARK  (a cluster): a position behind every POSITION_GAP operations. What was sent behind the
  *         last one, fewer than POSITION_GAP operations and the rest of the command that reached
  *         that number, may or may not be executed: recovery.h settles it.
@@ -16,13 +17,21 @@
  * tag in one of the lane's slots. Several tasks may share it; all fields begin with a replication
  * id:
  *
- *   <replid>        "<offset> <db> <gap> <until>": every operation of this history up to <offset>,
- * on the lane's slots, is executed, but those on keys named in the dirty set. <db> is the database
- * that the stream has selected there. The operations behind it are uncertain while fewer than <gap>
- * were counted or <until> is not reached. <replid>:lane   the slots for which the hash speaks:
- * "0-5460,7000%2=1", or "all" <replid>:owner  "<instance> <was_empty> <rules>": who writes these
- * fields, whether the destination was empty when the first full copy began, so that all of its keys
- *                   are ours, and a number for what the run was asked to copy
+ *   <replid>
+ *       "<offset> <db> <gap> <until>": every operation of this history up to <offset>,
+ *       on the lane's slots, is executed, but those on keys named in the dirty set. <db>
+ *       is the database that the stream has selected there. The operations behind it are
+ *       uncertain while fewer than <gap> were counted or <until> is not reached, which
+ *       stays written until then.
+ *
+ *   <replid>:lane
+ *       the slots for which the hash speaks: "0-5460,7000%2=1", or "all".
+ *
+ *   <replid>:owner
+ *       "<instance> <was_empty> <rules> <turn>": who writes these fields; whether the destination
+ *       was empty when the first full copy began, so that all of its keys are ours; a number for
+ *       what the run was asked to copy; and which of the run's pipelines it is, written when it has
+ *       read the positions, so that a destination that went back since then does not have it.
  *
  * and one set, POSITION_DIRTY_KEY with the same tag: "<db>:<key>" for keys that a position does not
  * cover although their operations lie before it. A name is added on the key's lane before any
@@ -52,7 +61,7 @@
 enum position_mode { POSITION_OFF, POSITION_GROUP, POSITION_MARK };
 
 #define POSITION_NAME_MAX 64
-#define POSITION_OWNER_MAX 48
+#define POSITION_OWNER_MAX 64
 struct position_lane {
     char key[POSITION_NAME_MAX];
     char dirty_key[POSITION_NAME_MAX];
@@ -65,7 +74,8 @@ struct position_plan {
     uint32_t lane_count;
     struct position_lane *lanes;
     char instance[POSITION_INSTANCE_SIZE + 1];
-    char owner[POSITION_OWNER_MAX]; /* the value of <replid>:owner */
+    char claim[POSITION_OWNER_MAX]; /* the value of <replid>:owner without a turn */
+    char owner[POSITION_OWNER_MAX]; /* the same with it                           */
 };
 
 /* A stream's place, as the router that writes it knows it. */
@@ -95,12 +105,14 @@ void position_lane_name(struct position_lane *lane, uint16_t slot);
 
 /* ---- encoding: RESP, at `out`; the end is returned ---- */
 
-/* HSET of the positions of some streams. At most POSITION_SET_MAX(count) bytes. */
-#define POSITION_SET_MAX(count) (128 + (size_t)(count)*128)
+/* HSET of the positions of some streams; `untils` by stream, of this lane. At most
+ * POSITION_SET_MAX(count) bytes. */
+#define POSITION_SET_MAX(count) (128 + (size_t)(count)*144)
 uint8_t *position_put(uint8_t *out,
                       const struct position_plan *plan,
                       uint32_t lane,
                       const struct position_stream *streams,
+                      const uint64_t *untils,
                       const uint16_t *indexes,
                       uint32_t count);
 
@@ -112,6 +124,10 @@ struct position_value {
     uint32_t gap;
     uint64_t until;
 };
+/* What a stream's place means on a lane where `until` is left of an interruption before. */
+struct position_value position_value_now(const struct position_plan *plan,
+                                         const struct position_stream *stream,
+                                         uint64_t until);
 size_t position_value_write(char out[80], const struct position_value *value);
 /* False: not one of ours, or of a later version. */
 MUST_CHECK bool position_value_read(const char *text, size_t size, struct position_value *value);

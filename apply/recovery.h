@@ -29,7 +29,9 @@
  * 1. A key is named on its lane, before any position that passes an operation of it that was left
  * out.
  * 2. Its name is removed on its lane, behind a position that is not before its floor.
- * 3. What is left out before the reading has an offset that the source had reached by then, so it
+ * 3. A position before `until` of its lane says so, so that an interruption of the recovery itself
+ *    does not make certain what is not.
+ * 4. What is left out before the reading has an offset that the source had reached by then, so it
  * is part of the value that is read.
  *
  * A command that waited behind a relay (relay.h) was judged when it came. Before keys are read, and

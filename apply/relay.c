@@ -56,6 +56,21 @@ static bool run_parts(struct relay *relay, struct held_command *held, struct syn
     return transaction_run(held->stream, &kept, &relay->cutter, held->links[0].slot, err);
 }
 
+/* As it would have been written at once: SMOVE adds a member that may be there already, at the
+ * source as well. */
+static bool run_piece(struct held_command *held, struct syn_err *err)
+{
+    struct stream *stream = held->stream;
+    uint16_t slot = held->links[0].slot;
+    return live_forward(stream,
+                        route_lane(stream->task->route, slot),
+                        task_db(stream->task, held->source_db),
+                        held->bytes,
+                        held->size,
+                        live_op(stream, slot),
+                        err);
+}
+
 static bool run_command(struct relay *relay, struct held_command *held, struct syn_err *err)
 {
     struct resp_command command;
@@ -130,6 +145,7 @@ static bool run(struct relay *relay, struct held_command *held, struct syn_err *
     if (is_done && !held->is_left_out) {
         is_done = held->kind != RELAY_NONE ? run_relay(relay, held, err)
                   : held->part_count > 0   ? run_parts(relay, held, err)
+                  : held->is_piece         ? run_piece(held, err)
                                            : run_command(relay, held, err);
     }
     stream->offset = offset;

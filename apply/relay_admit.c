@@ -178,6 +178,7 @@ static bool queue_args(struct stream *stream,
         pos = i == key ? (size_t)(out - held->bytes) - args[i].size - 2 : pos;
     }
     ASSERT(out == held->bytes + size);
+    held->is_piece = true;
     uint16_t slot = route_slot(stream->task->route, args[key].bytes, args[key].size);
     held_add_key(&relay->held, held, pos, (uint32_t)args[key].size, slot, false);
     held_add_done(&relay->held, held, HELD_WRITE);

@@ -16,7 +16,9 @@ bool router_set_positions(struct router *router,
     router->stream_positions = mem_calloc(MEM_APPLY, stream_count * sizeof(struct position_stream));
     router->marked =
         mem_calloc(MEM_APPLY, (size_t)router->route->lane_count * stream_count * sizeof(uint64_t));
-    if (router->stream_positions == NULL || router->marked == NULL) {
+    router->untils =
+        mem_calloc(MEM_APPLY, (size_t)router->route->lane_count * stream_count * sizeof(uint64_t));
+    if (router->stream_positions == NULL || router->marked == NULL || router->untils == NULL) {
         return ERR(
             err, SYN_CODE_MEMORY, "out of memory for the positions of %u streams", stream_count);
     }
@@ -30,6 +32,11 @@ bool router_set_positions(struct router *router,
         router->batch_bytes = router->batch_bytes_max; /* router_pass sets it anew */
     }
     return true;
+}
+
+static const uint64_t *untils_of(const struct router *router, uint32_t lane)
+{
+    return &router->untils[(size_t)lane * router->stream_count];
 }
 
 static uint64_t *marked_at(const struct router *router, uint32_t lane, uint16_t stream)
@@ -100,6 +107,7 @@ void router_group_close(struct router *router, struct lane_writer *writer)
                                     router->positions,
                                     lane,
                                     router->stream_positions,
+                                    untils_of(router, lane),
                                     writer->touched,
                                     writer->touched_count);
         batch->end = (uint32_t)(end - batch->bytes);
@@ -151,8 +159,13 @@ static bool mark_lane(struct router *router, uint32_t lane)
         if (begin == NULL) {
             return false;
         }
-        uint8_t *end = position_put(
-            begin, plan, lane, router->stream_positions, writer->touched, writer->touched_count);
+        uint8_t *end = position_put(begin,
+                                    plan,
+                                    lane,
+                                    router->stream_positions,
+                                    untils_of(router, lane),
+                                    writer->touched,
+                                    writer->touched_count);
         writer->batch->end = (uint32_t)(end - writer->batch->bytes);
         struct op op = position_op(router, writer);
         batch_op(writer->batch, &op, (uint32_t)(begin - writer->batch->bytes));
@@ -234,9 +247,8 @@ static bool put_all_fields(struct router *router, uint32_t lane, uint16_t stream
     const struct position_plan *plan = router->positions;
     const struct position_lane *names = &plan->lanes[lane];
     const struct position_stream *position = &router->stream_positions[stream];
-    struct position_value value = {.offset = position->offset,
-                                   .db = position->db,
-                                   .gap = plan->mode == POSITION_MARK ? POSITION_GAP : 0};
+    struct position_value value =
+        position_value_now(plan, position, untils_of(router, lane)[stream]);
     char text[80];
     char lane_field[POSITION_REPLID_SIZE + 8];
     char owner_field[POSITION_REPLID_SIZE + 8];
@@ -351,6 +363,7 @@ bool router_position_drop(struct router *router, uint16_t stream)
             return false;
         }
         *marked_at(router, lane, stream) = 0;
+        router->untils[(size_t)lane * router->stream_count + stream] = 0;
     }
     return router_drain(router);
 }

@@ -237,7 +237,9 @@ bool stream_resume(struct stream *stream,
     position->db = source_db;
     position->is_on = true;
     for (uint32_t lane = 0; lane < lane_count; lane++) {
-        router->marked[(size_t)lane * router->stream_count + stream->index] = lanes[lane].floor;
+        size_t at = (size_t)lane * router->stream_count + stream->index;
+        router->marked[at] = lanes[lane].floor;
+        router->untils[at] = lanes[lane].until;
     }
     return recovery_begin(stream, lanes, until, err);
 }

@@ -115,7 +115,9 @@ struct syn_engine {
     struct resume resume;
     char instance[POSITION_INSTANCE_SIZE +
                   1]; /* of this engine, through all its pipelines; "": none */
-    bool is_restart;  /* positions are not continued */
+    char replaced[POSITION_INSTANCE_SIZE + 1]; /* resume.h */
+    uint32_t turn;                             /* pipelines so far */
+    bool is_restart;                           /* positions are not continued */
 
     struct engine_expiry expiry; /* control's own */
     struct failure failure;

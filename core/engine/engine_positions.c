@@ -94,12 +94,17 @@ bool engine_positions_plan(struct syn_engine *engine, struct syn_err *err)
             return false;
         }
     }
-    snprintf(plan->owner,
-             sizeof(plan->owner),
-             "%s %d %llu",
-             plan->instance,
-             engine->destination_was_empty,
-             (unsigned long long)engine->resume.rules);
+    size_t claim_size = (size_t)snprintf(plan->claim,
+                                         sizeof(plan->claim),
+                                         "%s %d %llu",
+                                         plan->instance,
+                                         engine->destination_was_empty,
+                                         (unsigned long long)engine->resume.rules);
+    memcpy(plan->owner, plan->claim, claim_size);
+    plan->owner[claim_size] = ' ';
+    plan->owner[claim_size + 1 + num_write_u64(plan->owner + claim_size + 1, ++engine->turn)] =
+        '\0';
+    memcpy(engine->resume.replaced, engine->replaced, sizeof(engine->replaced));
     engine->task.positions = plan;
     for (uint32_t i = 0; i < engine->acked_count && i < engine->resume.stream_count; i++) {
         struct resume_stream *stream = &engine->resume.streams[i];
@@ -107,15 +112,17 @@ bool engine_positions_plan(struct syn_engine *engine, struct syn_err *err)
         stream->acked = engine->acked[i].offset;
         stream->acked_db = engine->acked[i].db;
     }
-    return resume_settle(&engine->resume,
-                         &engine->config,
-                         &engine->source,
-                         &engine->destination,
-                         &engine->route,
-                         plan,
-                         previous,
-                         engine->is_restart,
-                         err);
+    bool is_settled = resume_settle(&engine->resume,
+                                    &engine->config,
+                                    &engine->source,
+                                    &engine->destination,
+                                    &engine->route,
+                                    plan,
+                                    previous,
+                                    engine->is_restart,
+                                    err);
+    memcpy(engine->replaced, engine->resume.replaced, sizeof(engine->replaced));
+    return is_settled;
 }
 
 void engine_positions_free(struct syn_engine *engine)
@@ -130,6 +137,11 @@ void engine_positions_free(struct syn_engine *engine)
 }
 
 /* ---- who writes ---- */
+
+static bool owner_is(const char *owner, const char *instance)
+{
+    return strncmp(owner, instance, POSITION_INSTANCE_SIZE) == 0;
+}
 
 static bool claim_select(const struct syn_engine *engine,
                          struct control *control,
@@ -147,6 +159,33 @@ static bool claim_select(const struct syn_engine *engine,
         freeReplyObject(reply);
     }
     return reply != NULL;
+}
+
+/* Whether the owner in a lane's hash is the one that this pipeline wrote there. */
+static bool check_claim(const struct syn_engine *engine,
+                        const struct control *control,
+                        const redisReply *reply,
+                        struct syn_err *err)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    const char *owner = reply->type == REDIS_REPLY_STRING ? reply->str : "";
+    if (strcmp(owner, engine->positions.owner) == 0) {
+        return true;
+    }
+    bool is_known = owner[0] == '\0' || owner_is(owner, engine->instance) ||
+                    (engine->replaced[0] != '\0' && owner_is(owner, engine->replaced));
+    if (!is_known) {
+        return ERR(err,
+                   SYN_CODE_PRECHECK,
+                   "another run has taken over the copy to destination %s; this one ends",
+                   endpoint_text(&control->endpoint, text));
+    }
+    return ERR(
+        err,
+        SYN_CODE_DESTINATION_CONNECT,
+        "destination %s went back behind the positions that were just read (it restarted, or "
+        "failed over); start again when it is stable",
+        endpoint_text(&control->endpoint, text));
 }
 
 bool engine_positions_claim(struct syn_engine *engine,
@@ -191,16 +230,11 @@ bool engine_positions_claim(struct syn_engine *engine,
     if (reply == NULL) {
         return false;
     }
-    bool is_ours = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, plan->owner) == 0;
+    bool is_good = reply->type == REDIS_REPLY_ERROR
+                       ? control_reply_error(control, reply, "HGET of a position", err)
+                       : check_claim(engine, control, reply, err);
     freeReplyObject(reply);
-    if (!is_ours) {
-        char text[ENDPOINT_TEXT_MAX];
-        return ERR(err,
-                   SYN_CODE_PRECHECK,
-                   "another run has taken over the copy to destination %s; this one ends",
-                   endpoint_text(&control->endpoint, text));
-    }
-    return claim_select(engine, control, 0, err);
+    return is_good && claim_select(engine, control, 0, err);
 }
 
 /* ---- where streams go on ---- */

@@ -104,7 +104,7 @@ static void keep_acked(struct syn_engine *engine)
         const struct stream *stream = &engine->streams[i];
         engine->acked[i] =
             (struct acked){.is_live = engine_stream_phase(engine, i) == SYN_PHASE_LIVE &&
-                                      engine->positions.mode == POSITION_MARK,
+                                      engine->positions.mode != POSITION_OFF,
                            .offset = atomic_load_acquire(&engine->feeds[i].offset_applied),
                            .db = stream->applied_db};
     }

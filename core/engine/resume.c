@@ -175,7 +175,7 @@ static struct resume_record *record_of(struct resume *resume,
     return record;
 }
 
-/* "<instance> <was_empty> <rules>" */
+/* "<instance> <was_empty> <rules>", and a turn that is only compared */
 static void read_owner(struct resume_record *record, const char *text, size_t size)
 {
     if (size < POSITION_INSTANCE_SIZE + 4 || text[POSITION_INSTANCE_SIZE] != ' ') {
@@ -184,7 +184,10 @@ static void read_owner(struct resume_record *record, const char *text, size_t si
     const char *rest = text + POSITION_INSTANCE_SIZE + 3;
     memcpy(record->owner, text, POSITION_INSTANCE_SIZE);
     record->was_empty = text[POSITION_INSTANCE_SIZE + 1] == '1';
-    record->has_owner = num_read_u64(rest, size - POSITION_INSTANCE_SIZE - 3, &record->rules);
+    size_t rest_size = size - POSITION_INSTANCE_SIZE - 3;
+    const char *end = memchr(rest, ' ', rest_size);
+    record->has_owner =
+        num_read_u64(rest, end == NULL ? rest_size : (size_t)(end - rest), &record->rules);
 }
 
 static bool read_field(struct resume *resume,
@@ -221,6 +224,15 @@ static bool read_field(struct resume *resume,
         memcpy(record->slots, value->str, value->len + 1);
     }
     return true;
+}
+
+bool resume_is_read(const struct control *control,
+                    const redisReply *reply,
+                    const char *what,
+                    struct syn_err *err)
+{
+    return reply->type != REDIS_REPLY_ERROR || strncmp(reply->str, "WRONGTYPE", 9) == 0 ||
+           control_reply_error(control, reply, what, err);
 }
 
 static bool read_hash(struct resume *resume,
@@ -307,7 +319,8 @@ static bool read_shard(struct resume *resume,
             }
             bool has_key = candidates_next(&begin, key);
             ASSERT(has_key);
-            is_good = is_good && read_hash(resume, source, shard, key, reply, err);
+            is_good = is_good && resume_is_read(control, reply, "HGETALL of a position", err) &&
+                      read_hash(resume, source, shard, key, reply, err);
             freeReplyObject(reply);
         }
         if (!is_good) {

@@ -9,14 +9,19 @@
  * 1. Fencing. The lanes of a run carry its instance in their connection's name. A later start first
  *    writes itself down as the owner, then closes every connection of the owner before and waits
  *    until they are gone; only then it reads the positions, because a server may still be executing
- *    what a dead process had sent. A run that finds another owner when it connects again gives up.
- * 2. Layout. When a lane had another set of slots than now, its new position is the lowest of those
+ *    what a dead process had sent. A run that finds another owner when it connects again gives up,
+ *    unless it is one that it had replaced itself.
+ * 2. Confirming. A destination may go back (it restarts, or fails over, and loses its last moments)
+ *    after its positions were read and before the lanes are connected; then what was read is not
+ *    true any more. So the last thing that is written, behind the reading, is an owner with a
+ *    number of its own, and a lane that does not find it there has everything read again.
+ * 3. Layout. When a lane had another set of slots than now, its new position is the lowest of those
  *    slots, and all up to the source's present offset counts as uncertain. New fields are written
  *    before old ones are removed, so a crash in between leaves claims that are all true.
- * 3. Refusals. A position proves nothing across an operation that was refused: the ones behind it
- * may have run, and their positions too. After a refusal a lane's position is not beyond what was
- * acknowledged, and all that the source had written by then is uncertain.
- * 4. Completeness. A stream continues only when every slot that it owns has a position; else it
+ * 4. Refusals. A position proves nothing across an operation, or a group, that was refused: the
+ *    ones behind it may have run, and their positions too. After a refusal a lane's position is not
+ *    beyond what was acknowledged, and all that the source had written by then is uncertain.
+ * 5. Completeness. A stream continues only when every slot that it owns has a position; else it
  *    begins with a full copy, and what an earlier one wrote is removed before if the destination
  * was empty when that began.
  *
@@ -76,6 +81,9 @@ struct resume {
     uint32_t record_count;
     uint32_t record_capacity;
     uint64_t rules; /* of the configuration; owners write theirs down */
+    /* An owner before this run, which it has replaced; "": none. Found at the destination again, it
+     * is there because the destination went back. In: of an earlier pipeline. Out: the last. */
+    char replaced[POSITION_INSTANCE_SIZE + 1];
 };
 
 /* Reads what is there; nothing is changed. */

@@ -43,6 +43,12 @@ MUST_CHECK bool resume_command(struct control *control,
                                const size_t *sizes,
                                const char *what,
                                struct syn_err *err);
+/* Whether this answers a reading of ours; a key of another type is none. What cannot be read just
+ * now (LOADING, MOVED, NOPERM …) is not taken for absent. */
+MUST_CHECK bool resume_is_read(const struct control *control,
+                               const redisReply *reply,
+                               const char *what,
+                               struct syn_err *err);
 /* The dirty key that goes with a position key. */
 void resume_dirty_key(const char *key, char dirty[POSITION_NAME_MAX]);
 

@@ -141,23 +141,13 @@ static const char *present_replid(const struct settle *settle, uint32_t stream)
     return server->replid[0] != '\0' ? server->replid : server->run_id;
 }
 
-/* The fields' owner from now on, in the old layout's hashes and in the new one's. */
-static bool take_ownership(struct settle *settle, struct syn_err *err)
+static bool lanes_own(struct settle *settle, const char *owner, struct syn_err *err)
 {
-    const struct resume *resume = settle->resume;
-    for (uint32_t i = 0; i < resume->record_count; i++) {
-        const struct resume_record *record = &resume->records[i];
-        struct control *control = &settle->links.controls[record->shard];
-        if (!set_field(control, record->key, record->replid, ":owner", settle->plan->owner, err)) {
-            return false;
-        }
-    }
     for (uint32_t i = 0; i < settle->source->shard_count; i++) {
         const char *replid = present_replid(settle, i);
         for (uint32_t lane = 0; lane < settle->plan->lane_count; lane++) {
             const char *key = settle->plan->lanes[lane].key;
-            if (!set_field(
-                    lane_link(settle, lane), key, replid, ":owner", settle->plan->owner, err)) {
+            if (!set_field(lane_link(settle, lane), key, replid, ":owner", owner, err)) {
                 return false;
             }
         }
@@ -165,12 +155,28 @@ static bool take_ownership(struct settle *settle, struct syn_err *err)
     return true;
 }
 
+/* The fields' owner from now on, in the old layout's hashes and in the new one's. */
+static bool take_ownership(struct settle *settle, struct syn_err *err)
+{
+    const struct resume *resume = settle->resume;
+    for (uint32_t i = 0; i < resume->record_count; i++) {
+        const struct resume_record *record = &resume->records[i];
+        struct control *control = &settle->links.controls[record->shard];
+        if (!set_field(control, record->key, record->replid, ":owner", settle->plan->claim, err)) {
+            return false;
+        }
+    }
+    return lanes_own(settle, settle->plan->claim, err);
+}
+
 static bool check_owner(const struct settle *settle, const char *previous, struct syn_err *err)
 {
     const struct resume *resume = settle->resume;
     for (uint32_t i = 0; i < resume->record_count; i++) {
         const struct resume_record *record = &resume->records[i];
-        if (record->has_owner && previous[0] != '\0' && strcmp(record->owner, previous) != 0) {
+        bool is_expected =
+            strcmp(record->owner, previous) == 0 || strcmp(record->owner, resume->replaced) == 0;
+        if (record->has_owner && previous[0] != '\0' && !is_expected) {
             return ERR(err,
                        SYN_CODE_PRECHECK,
                        "another run (%s) has taken over the copy from source %u; this one ends",
@@ -188,12 +194,28 @@ static bool check_owner(const struct settle *settle, const char *previous, struc
     return true;
 }
 
+/* Before this run writes itself down. */
+static void note_begun(struct resume *resume, const char *instance)
+{
+    for (uint32_t i = 0; i < resume->record_count; i++) {
+        const struct resume_record *record = &resume->records[i];
+        if (record->has_owner && strcmp(record->owner, instance) != 0) {
+            memcpy(resume->replaced, record->owner, sizeof(resume->replaced));
+        }
+    }
+    for (uint32_t i = 0; i < resume->stream_count; i++) {
+        struct resume_stream *stream = &resume->streams[i];
+        stream->was_begun = stream->has_owner || stream->has_position;
+    }
+}
+
 static bool fence(struct settle *settle, const char *previous, bool is_restart, struct syn_err *err)
 {
     struct resume *resume = settle->resume;
     if (!is_restart && !check_owner(settle, previous, err)) {
         return false;
     }
+    note_begun(resume, settle->plan->instance);
     if (!take_ownership(settle, err)) {
         return false;
     }
@@ -314,6 +336,11 @@ static struct resume_lane lane_place(const struct settle *settle,
     if (stream->has_acked) {
         place.floor = place.floor < stream->acked ? place.floor : stream->acked;
         *is_written = false;
+        if (settle->plan->mode == POSITION_GROUP && is_same && is_exact) {
+            /* Every group that was executed has its position: nothing is behind the last. */
+            place.until = highest > place.floor ? highest : 0;
+            return place;
+        }
         is_same = false;
         is_exact = false;
     }
@@ -452,11 +479,12 @@ dirty_read(struct settle *settle, const struct resume_record *record, struct syn
     resume_dirty_key(record->key, dirty);
     const char *argv[] = {"SMEMBERS", dirty};
     const size_t sizes[] = {8, strlen(dirty)};
+    const struct control *control = &settle->links.controls[record->shard];
     redisReply *reply = control_call(&settle->links.controls[record->shard], 2, argv, sizes, err);
     if (reply == NULL) {
         return false;
     }
-    bool is_done = true;
+    bool is_done = resume_is_read(control, reply, "SMEMBERS of keys that need repair", err);
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && is_done && i < reply->elements; i++) {
         const redisReply *name = reply->element[i];
         uint32_t stream;
@@ -582,16 +610,6 @@ stream_settle(struct settle *settle, uint32_t index, bool is_restart, struct syn
     return is_done && old_layout_remove(settle, index, err);
 }
 
-/* Before this run writes itself down. */
-static bool note_begun(struct resume *resume)
-{
-    for (uint32_t i = 0; i < resume->stream_count; i++) {
-        struct resume_stream *stream = &resume->streams[i];
-        stream->was_begun = stream->has_owner || stream->has_position;
-    }
-    return true;
-}
-
 bool resume_settle(struct resume *resume,
                    const struct config *config,
                    const struct topology *source,
@@ -611,11 +629,12 @@ bool resume_settle(struct resume *resume,
     /* Read twice: owners before they are fenced, positions after. */
     bool is_done = resume_links_open(&settle.links, config, destination, err) &&
                    resume_read(resume, source, destination, &settle.links, err) &&
-                   note_begun(resume) && fence(&settle, previous, is_restart, err) &&
+                   fence(&settle, previous, is_restart, err) &&
                    resume_read(resume, source, destination, &settle.links, err);
     for (uint32_t i = 0; is_done && i < source->shard_count; i++) {
         is_done = stream_settle(&settle, i, is_restart, err);
     }
+    is_done = is_done && lanes_own(&settle, plan->owner, err);
     select_name_deinit(&settle.name);
     resume_links_close(&settle.links);
     return is_done;
