@@ -336,7 +336,6 @@ static void test_diverged(void **state)
         struct rig *rig = relay_rig();
         atomic_store_release(&given.is_absent, true);
         rig_command(rig, 0, commands[i]);
-        rig_settle(rig);
         expect_refetch(rig, "b c");
         assert_int_equal(rig->sources[0].stream.diverged_relay, 1);
         assert_int_equal(rig->sources[0].stream.relay->held.key_count, 0);
