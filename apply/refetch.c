@@ -1,5 +1,7 @@
 #include "apply/refetch.h"
 
+#include "apply/position.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +15,25 @@ void refetch_close(struct refetch *refetch)
 {
     control_close(&refetch->control);
     refetch->has_db = false;
+}
+
+static bool is_redirection(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "MOVED ", 6) == 0;
+}
+
+/* Outside of a transaction, which an unknown command would spoil. Any key will do. */
+static bool refetch_try_expiretime(struct refetch *refetch, struct syn_err *err)
+{
+    const char *argv[] = {"PEXPIRETIME", POSITION_KEY};
+    const size_t sizes[] = {11, sizeof(POSITION_KEY) - 1};
+    redisReply *reply = control_call(&refetch->control, 2, argv, sizes, err);
+    if (reply == NULL) {
+        return false;
+    }
+    refetch->has_expiretime = reply->type == REDIS_REPLY_INTEGER || is_redirection(reply);
+    freeReplyObject(reply);
+    return true;
 }
 
 static bool refetch_open(struct refetch *refetch, struct syn_err *err)
@@ -34,7 +55,7 @@ static bool refetch_open(struct refetch *refetch, struct syn_err *err)
     if (reply != NULL) {
         freeReplyObject(reply);
     }
-    return refetch->control.context != NULL;
+    return refetch->control.context != NULL && refetch_try_expiretime(refetch, err);
 }
 
 static bool refetch_select(struct refetch *refetch, uint64_t db, struct syn_err *err)
@@ -75,17 +96,19 @@ ask_key(struct control *control, const char *word, const struct slice *name, str
     return control_append(control, 2, argv, sizes, err);
 }
 
-static bool transaction_ask(struct control *control,
+static bool transaction_ask(struct refetch *refetch,
                             const struct slice *names,
                             uint32_t count,
                             struct syn_err *err)
 {
+    struct control *control = &refetch->control;
+    const char *expiry = refetch->has_expiretime ? "PEXPIRETIME" : "PTTL";
     bool is_asked = ask_words(control, "MULTI", NULL, err) &&
                     ask_words(control, "INFO", "replication", err) &&
                     ask_words(control, "TIME", NULL, err);
     for (uint32_t i = 0; is_asked && i < count; i++) {
         is_asked =
-            ask_key(control, "DUMP", &names[i], err) && ask_key(control, "PTTL", &names[i], err);
+            ask_key(control, "DUMP", &names[i], err) && ask_key(control, expiry, &names[i], err);
     }
     return is_asked && ask_words(control, "EXEC", NULL, err);
 }
@@ -116,6 +139,7 @@ static int64_t time_of(const redisReply *reply)
     return (int64_t)(seconds * 1000 + micros / 1000);
 }
 
+/* now_ms: to be added to what is left; 0: the expiry is absolute. */
 static bool value_take(const struct control *control,
                        const redisReply *dump,
                        const redisReply *ttl,
@@ -162,11 +186,12 @@ queue_take(struct control *control, uint32_t commands, struct syn_err *first, st
     return true;
 }
 
-static bool transaction_take(struct control *control,
+static bool transaction_take(struct refetch *refetch,
                              uint32_t count,
                              struct refetch_value *values,
                              struct syn_err *err)
 {
+    struct control *control = &refetch->control;
     struct syn_err first;
     err_clear(&first);
     if (!queue_take(control, 3 + 2 * count, &first, err)) {
@@ -188,6 +213,7 @@ static bool transaction_take(struct control *control,
     if (is_good && (offset < 0 || now_ms < 0)) {
         is_good = odd_answer(control, err);
     }
+    now_ms = refetch->has_expiretime ? 0 : now_ms;
     for (uint32_t i = 0; is_good && i < count; i++) {
         values[i].offset = (uint64_t)offset;
         is_good = value_take(
@@ -214,12 +240,10 @@ bool refetch_read(struct refetch *refetch,
     memset(values, 0, count * sizeof(*values));
     bool is_done = refetch_open(refetch, err) && refetch_select(refetch, db, err);
     for (uint32_t i = 0; is_done && i < count; i += transaction_size(refetch, i, count)) {
-        is_done =
-            transaction_ask(&refetch->control, names + i, transaction_size(refetch, i, count), err);
+        is_done = transaction_ask(refetch, names + i, transaction_size(refetch, i, count), err);
     }
     for (uint32_t i = 0; is_done && i < count; i += transaction_size(refetch, i, count)) {
-        is_done = transaction_take(
-            &refetch->control, transaction_size(refetch, i, count), values + i, err);
+        is_done = transaction_take(refetch, transaction_size(refetch, i, count), values + i, err);
     }
     if (!is_done) {
         for (uint32_t i = 0; i < count; i++) {

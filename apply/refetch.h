@@ -4,7 +4,9 @@
  *
  * A key is read inside MULTI … EXEC together with the server's replication offset and its clock:
  * nothing can come between, so the value is the key's state after that offset, and the expiry is
- * absolute. Keys of one slot (of a standalone server: any) share a transaction.
+ * absolute: exact where the server knows PEXPIRETIME (7.0), else up to some milliseconds early, as
+ * its clock goes on between two answers. Keys of one slot (of a standalone server: any) share a
+ * transaction.
  *
  * Threads:   blocking; the thread that owns `refetch`.
  * Ownership: a value is the caller's, to free with refetch_value_free.
@@ -27,6 +29,7 @@ struct refetch {
     struct control control; /* opened when first needed */
     uint64_t db;            /* selected there */
     bool has_db;
+    bool has_expiretime; /* it knows PEXPIRETIME, and we may use it */
 };
 
 struct refetch_value {
