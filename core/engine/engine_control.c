@@ -449,7 +449,11 @@ static bool drain(struct syn_engine *engine, struct syn_err *err)
     }
     atomic_store_release(&engine->task.drain, true);
     wake_decoders(engine);
-    return drain_wait(engine, decoders_are_drained, deadline_ms, err);
+    if (!drain_wait(engine, decoders_are_drained, deadline_ms, err)) {
+        return false;
+    }
+    engine_expiry_finish(engine);
+    return true;
 }
 
 /* SYNC_ONCE is over: nothing will be continued. What cannot be removed is only told. */

@@ -70,8 +70,9 @@ struct pass {
 
 static bool pass_is_stopped(const struct pass *pass, struct syn_err *err)
 {
-    return atomic_load_acquire(&pass->expiry->wants_stop) &&
-           !ERR(err, SYN_CODE_STOPPED, "stopped before all times to live were exact");
+    bool is_stopped = atomic_load_acquire(&pass->expiry->wants_stop) ||
+                      atomic_load_acquire(&pass->expiry->engine->stop_request) == STOP_NOW;
+    return is_stopped && !ERR(err, SYN_CODE_STOPPED, "stopped before all times to live were exact");
 }
 
 static bool keys_ask(struct pass *pass, const redisReply *keys, struct syn_err *err)
@@ -164,33 +165,69 @@ static bool pass_db(struct pass *pass, struct syn_err *err)
     return true;
 }
 
+static bool pass_selected(struct pass *pass, unsigned db, struct syn_err *err)
+{
+    char command[32];
+    snprintf(command, sizeof(command), "SELECT %u", db);
+    redisReply *reply = db == 0 ? NULL : control_ask(&pass->control, err, command);
+    bool is_selected = db == 0 || reply != NULL;
+    if (reply != NULL) {
+        freeReplyObject(reply);
+    }
+    return is_selected && pass_db(pass, err);
+}
+
 /* "db3:keys=12,expires=5,…": databases without a time to live are passed over. */
+static bool pass_told(struct pass *pass, const char *info, struct syn_err *err)
+{
+    bool is_done = true;
+    for (const char *line = strstr(info, "\ndb"); is_done && line != NULL;
+         line = strstr(line + 1, "\ndb")) {
+        unsigned db;
+        unsigned long long keys, expires;
+        if (sscanf(line, "\ndb%u:keys=%llu,expires=%llu", &db, &keys, &expires) == 3 &&
+            expires > 0) {
+            is_done = pass_selected(pass, db, err);
+        }
+    }
+    return is_done;
+}
+
+/* Somebody hides which databases there are: all that are copied to. */
+static bool pass_untold(struct pass *pass, struct syn_err *err)
+{
+    const struct config *config = &pass->expiry->engine->config;
+    bool is_done = config->has_db_rules || pass_selected(pass, 0, err);
+    for (uint32_t n = 0; is_done && config->has_db_rules && n < CONFIG_DB_MAX; n++) {
+        if (config->db_map[n] != UINT16_MAX) {
+            is_done = pass_selected(pass, config->db_map[n], err);
+        }
+    }
+    return is_done;
+}
+
 static bool pass_dbs(struct pass *pass, struct syn_err *err)
 {
-    redisReply *info = control_ask(&pass->control, err, "INFO keyspace");
+    const char *argv[] = {"INFO", "keyspace"};
+    redisReply *info = control_call(&pass->control, 2, argv, NULL, err);
     if (info == NULL) {
         return false;
     }
-    bool is_done =
-        info->type == REDIS_REPLY_STRING || control_reply_error(&pass->control, info, "INFO", err);
-    const char *line = is_done ? strstr(info->str, "db") : NULL;
-    while (is_done && line != NULL) {
-        unsigned db;
-        unsigned long long keys, expires;
-        if (sscanf(line, "db%u:keys=%llu,expires=%llu", &db, &keys, &expires) == 3 && expires > 0) {
-            char command[32];
-            snprintf(command, sizeof(command), "SELECT %u", db);
-            redisReply *reply = db == 0 ? NULL : control_ask(&pass->control, err, command);
-            is_done = (db == 0 || reply != NULL) && pass_db(pass, err);
-            if (reply != NULL) {
-                freeReplyObject(reply);
-            }
-        }
-        line = strstr(line + 2, "\ndb");
-        line = line == NULL ? NULL : line + 1;
-    }
+    bool is_told = info->type == REDIS_REPLY_STRING && strstr(info->str, "# Keyspace") != NULL;
+    bool is_done = is_told ? pass_told(pass, info->str, err) : pass_untold(pass, err);
     freeReplyObject(info);
     return is_done;
+}
+
+/* So that a key's idle time stays as it is, where the server knows it (7.2). */
+static bool no_touch(struct pass *pass, struct syn_err *err)
+{
+    const char *argv[] = {"CLIENT", "NO-TOUCH", "ON"};
+    redisReply *reply = control_call(&pass->control, 3, argv, NULL, err);
+    if (reply != NULL) {
+        freeReplyObject(reply);
+    }
+    return reply != NULL;
 }
 
 static bool script_load(struct pass *pass, struct syn_err *err)
@@ -223,7 +260,7 @@ static bool pass_run(struct engine_expiry *expiry, struct syn_err *err)
                                SIDE_DESTINATION,
                                (int)expiry->engine->config.connect_timeout_ms,
                                err) &&
-                  script_load(&pass, err) && pass_dbs(&pass, err);
+                  no_touch(&pass, err) && script_load(&pass, err) && pass_dbs(&pass, err);
         control_close(&pass.control);
     }
     return is_done;
@@ -252,10 +289,25 @@ void engine_expiry_stop(struct syn_engine *engine)
     atomic_store_release(&expiry->wants_stop, true);
     pass_join(expiry);
     atomic_store_release(&expiry->wants_stop, false);
-    expiry->state = EXPIRY_PUT_OFF;
+    expiry->state = expiry->state == EXPIRY_EXACT ? EXPIRY_EXACT : EXPIRY_PUT_OFF;
 }
 
 /* ---- whether it is possible ---- */
+
+static bool takes(struct control *control,
+                  const char *const *argv,
+                  int argc,
+                  bool *takes_it,
+                  struct syn_err *err)
+{
+    redisReply *reply = control_call(control, argc, (const char **)argv, NULL, err);
+    if (reply == NULL) {
+        return false;
+    }
+    *takes_it = *takes_it && reply->type != REDIS_REPLY_ERROR;
+    freeReplyObject(reply);
+    return true;
+}
 
 bool engine_expiry_init(struct syn_engine *engine, struct syn_err *err)
 {
@@ -278,17 +330,18 @@ bool engine_expiry_init(struct syn_engine *engine, struct syn_err *err)
                       err)) {
         return false;
     }
-    const char *argv[] = {"EVAL", "return 0", "0"};
-    redisReply *reply = control_call(&control, 3, argv, NULL, err);
+    bool takes_all = true;
+    bool is_asked = takes(&control, (const char *[]){"EVAL", "return 0", "0"}, 3, &takes_all, err) &&
+                    takes(&control, (const char *[]){"SCAN", "0"}, 2, &takes_all, err) &&
+                    takes(&control, (const char *[]){"PTTL", "syncline"}, 2, &takes_all, err);
     control_close(&control);
-    if (reply == NULL) {
+    if (!is_asked) {
         return false;
     }
-    task->puts_off = reply->type == REDIS_REPLY_INTEGER;
-    freeReplyObject(reply);
+    task->puts_off = takes_all;
     if (!task->puts_off && !expiry->is_told) {
         expiry->is_told = true;
-        log_warning("the destination takes no scripts (EVAL), so times to live are not put off "
+        log_warning("the destination does not take EVAL, SCAN and PTTL, so times to live are not put off "
                     "while the streams catch up: keys may expire there although the source renews "
                     "them meanwhile");
     }
@@ -447,6 +500,7 @@ bool engine_expiry_watch(struct syn_engine *engine, bool *is_exact, struct syn_e
     bool have_all = all_have_caught_up(engine);
     if (!have_all && expiry->state != EXPIRY_PUT_OFF) {
         engine_expiry_stop(engine);
+        expiry->state = EXPIRY_PUT_OFF;
     }
     if (have_all && expiry->state == EXPIRY_PUT_OFF) {
         expiry->state = EXPIRY_SETTLING;
@@ -469,4 +523,43 @@ bool engine_expiry_watch(struct syn_engine *engine, bool *is_exact, struct syn_e
     }
     *is_exact = expiry->state == EXPIRY_EXACT;
     return true;
+}
+
+/* ---- the end ---- */
+
+static bool all_are_live(const struct syn_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        if (engine_stream_phase(engine, i) != SYN_PHASE_LIVE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void engine_expiry_finish(struct syn_engine *engine)
+{
+    struct engine_expiry *expiry = &engine->expiry;
+    struct syn_err err;
+    if (!engine->task.puts_off || expiry->state == EXPIRY_EXACT || has_nothing(engine)) {
+        return;
+    }
+    bool is_good = all_are_live(engine);
+    if (!is_good) {
+        ERR(&err, SYN_CODE_STOPPED, "a snapshot is not whole");
+    }
+    do {
+        expiry->pass_count = 0;
+        is_good = is_good && pass_run(expiry, &err);
+    } while (is_good && expiry->pass_count > 0);
+    if (!is_good) {
+        engine_event(engine,
+                     SYN_EVENT_WARNING,
+                     -1,
+                     SYN_PHASE_DRAINING,
+                     err.code,
+                     "times to live stay put off at the destination (%s): start the task again, or "
+                     "give keys their times there",
+                     err.msg);
+    }
 }

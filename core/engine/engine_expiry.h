@@ -37,5 +37,7 @@ MUST_CHECK bool engine_expiry_init(struct syn_engine *engine, struct syn_err *er
 MUST_CHECK bool engine_expiry_watch(struct syn_engine *engine, bool *is_exact, struct syn_err *err);
 /* Ends a pass that is under way. */
 void engine_expiry_stop(struct syn_engine *engine);
+/* All that was received is at the destination, and nothing more comes: makes times exact. */
+void engine_expiry_finish(struct syn_engine *engine);
 
 #endif

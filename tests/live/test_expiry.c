@@ -357,7 +357,7 @@ static void test_without_scripts(void **state)
     live_wait_level(&cli, &source);
     assert_int_equal(number(&destination, "PEXPIRETIME key"), number(&source, "PEXPIRETIME key"));
     char *output = test_cli_output(&cli);
-    live_expect_texts(output, "takes no scripts", NULL);
+    live_expect_texts(output, "does not take EVAL", NULL);
     free(output);
     live_stop(&cli);
     stop();
