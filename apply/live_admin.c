@@ -214,6 +214,13 @@ static bool admin_flush(struct stream *stream,
 
 /* ---- databases ---- */
 
+/* The barrier behind a command that ran alone: the position that covers it is in its group. */
+static bool drain_behind(struct stream *stream)
+{
+    router_done_alone(stream->router, stream->index, stream->offset);
+    return router_drain(stream->router);
+}
+
 static bool forward_alone(struct stream *stream,
                           uint32_t db,
                           const struct slice *args,
@@ -224,7 +231,7 @@ static bool forward_alone(struct stream *stream,
         !live_forward_args(stream, 0, db, args, count, live_op(stream, SLOT_NONE), err)) {
         return stopped(err);
     }
-    return router_drain(stream->router) || stopped(err);
+    return drain_behind(stream) || stopped(err);
 }
 
 /* The databases change places, and the positions in one of them are brought back. */
@@ -249,7 +256,7 @@ static bool swap_databases(struct stream *stream, uint32_t a, uint32_t b, const 
             return false;
         }
     }
-    return unit_exec(stream, 0) && router_drain(router);
+    return unit_exec(stream, 0) && drain_behind(stream);
 }
 
 static bool admin_swapdb(struct stream *stream,
@@ -409,7 +416,7 @@ static bool admin_everywhere(struct stream *stream,
     if (!router_drain(stream->router) || !stream_broadcast(stream, args, count, op, err)) {
         return stopped(err);
     }
-    return router_drain(stream->router) || stopped(err);
+    return drain_behind(stream) || stopped(err);
 }
 
 static bool admin_function(struct stream *stream,
@@ -510,7 +517,7 @@ static bool admin_eval(struct stream *stream,
         !live_forward_whole(stream, 0, db, info, bytes, command, slot, err)) {
         return stopped(err);
     }
-    return router_drain(stream->router) || stopped(err);
+    return drain_behind(stream) || stopped(err);
 }
 
 /* ---- messages ----

@@ -201,6 +201,14 @@ router_done(struct router *router, uint16_t stream, uint64_t offset, uint32_t db
     router->stream_positions[stream].db = db;
     return LIKELY(!router->is_mark_due) || router_mark_due(router);
 }
+/* The same for a command that is written and waited for, where a group would end without it, and
+ * whoever continues would run it again. The database is that of the command before. */
+static inline void router_done_alone(struct router *router, uint16_t stream, uint64_t offset)
+{
+    if (router_has_groups(router)) {
+        router->stream_positions[stream].offset = offset;
+    }
+}
 /* An operation on this lane was left out (recovery.h), or is held (held.h): it counts like one that
  * was written, because whoever continues after this run counts it too. */
 void router_left_out(struct router *router, uint32_t lane, uint16_t stream);
