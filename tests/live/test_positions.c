@@ -206,7 +206,7 @@ static void test_destination_restarts(void **state)
         hammer_more(&hammer, 20000);
         test_server_kill(&destination.server);
         pause_ms(300);
-        test_server_restart(&destination.server);
+        live_server_return(&destination.server);
         live_wait_phase(&cli, "live");
     }
     hammer_stop(&hammer);

@@ -207,7 +207,7 @@ static bool restart_a_server(struct torture *torture)
     watch(torture, random_below(random, 300));
     if (order == 1)
         run_kill(torture, false);
-    test_server_restart(server);
+    live_server_return(server);
     torture->restart_count++;
     return order != 2;
 }
