@@ -143,12 +143,12 @@ static uint32_t stream_of(const struct topology *source, const char *replid)
     return i;
 }
 
-static struct resume_record *record_of(struct resume *resume,
-                                       uint32_t stream,
-                                       uint32_t shard,
-                                       const char *key,
-                                       const char *replid,
-                                       struct syn_err *err)
+struct resume_record *resume_record(struct resume *resume,
+                                    uint32_t stream,
+                                    uint32_t shard,
+                                    const char *key,
+                                    const char *replid,
+                                    struct syn_err *err)
 {
     for (uint32_t i = 0; i < resume->record_count; i++) {
         struct resume_record *record = &resume->records[i];
@@ -206,7 +206,7 @@ static bool read_field(struct resume *resume,
     if (stream == source->shard_count) {
         return true; /* another task's, or one whose source is gone */
     }
-    struct resume_record *record = record_of(resume, stream, shard, key, field->str, err);
+    struct resume_record *record = resume_record(resume, stream, shard, key, field->str, err);
     if (record == NULL) {
         return false;
     }

@@ -17,7 +17,8 @@
  *    number of its own, and a lane that does not find it there has everything read again.
  * 3. Layout. When a lane had another set of slots than now, its new position is the lowest of those
  *    slots, and all up to the source's present offset counts as uncertain. New fields are written
- *    before old ones are removed, so a crash in between leaves claims that are all true.
+ *    before old ones are removed, and old ones that new ones take the place of are written
+ * elsewhere before, so a crash in between leaves claims that are all true, on all slots.
  * 4. Refusals. A position proves nothing across an operation, or a group, that was refused: the
  *    ones behind it may have run, and their positions too. After a refusal a lane's position is not
  *    beyond what was acknowledged, and all that the source had written by then is uncertain.

@@ -36,6 +36,14 @@ MUST_CHECK bool resume_read(struct resume *resume,
                             const struct topology *destination,
                             struct resume_links *links,
                             struct syn_err *err);
+/* What one hash says of one history, in the list of records, where it may be a new one; NULL: no
+ * memory. Valid until the next call. */
+struct resume_record *resume_record(struct resume *resume,
+                                    uint32_t stream,
+                                    uint32_t shard,
+                                    const char *key,
+                                    const char *replid,
+                                    struct syn_err *err);
 /* One command whose reply must not be an error. */
 MUST_CHECK bool resume_command(struct control *control,
                                int argc,

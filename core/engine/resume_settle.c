@@ -351,6 +351,24 @@ static struct resume_lane lane_place(const struct settle *settle,
     return place;
 }
 
+/* The slots with the value they are true for, in one command. */
+static bool claim_write(struct control *control,
+                        const char *key,
+                        const char *replid,
+                        const struct position_value *value,
+                        const char *slots,
+                        struct syn_err *err)
+{
+    char text[81];
+    text[position_value_write(text, value)] = '\0';
+    char lane_field[POSITION_REPLID_SIZE + 16];
+    int size = snprintf(lane_field, sizeof(lane_field), "%.40s:lane", replid);
+    const char *argv[] = {"HSET", key, replid, text, lane_field, slots};
+    const size_t sizes[] = {
+        4, strlen(key), POSITION_REPLID_SIZE, strlen(text), (size_t)size, strlen(slots)};
+    return resume_command(control, 6, argv, sizes, "HSET of a position", err);
+}
+
 static bool lane_write(struct settle *settle,
                        const struct resume_stream *stream,
                        uint32_t lane,
@@ -359,22 +377,10 @@ static bool lane_write(struct settle *settle,
 {
     const struct position_lane *names = &settle->plan->lanes[lane];
     const struct resume_lane *place = &stream->lanes[lane];
-    struct position_value value = {
+    const struct position_value value = {
         .offset = place->floor, .db = db, .gap = place->gap, .until = place->until};
-    char text[81];
-    text[position_value_write(text, &value)] = '\0';
-    struct control *control = lane_link(settle, lane);
-    /* The slots with the value they are true for, in one command. */
-    char lane_field[POSITION_REPLID_SIZE + 16];
-    int size = snprintf(lane_field, sizeof(lane_field), "%s:lane", stream->replid);
-    const char *argv[] = {"HSET", names->key, stream->replid, text, lane_field, names->slots};
-    const size_t sizes[] = {4,
-                            strlen(names->key),
-                            POSITION_REPLID_SIZE,
-                            strlen(text),
-                            (size_t)size,
-                            strlen(names->slots)};
-    return resume_command(control, 6, argv, sizes, "HSET of a position", err);
+    return claim_write(
+        lane_link(settle, lane), names->key, stream->replid, &value, names->slots, err);
 }
 
 static bool is_lane_key(const struct settle *settle, const struct resume_record *record)
@@ -386,6 +392,83 @@ static bool is_lane_key(const struct settle *settle, const struct resume_record 
         }
     }
     return false;
+}
+
+/* ---- claims that are written over ---- */
+
+/* The last hash of a shard that neither layout has. */
+static bool spare_key(const struct settle *settle, uint32_t shard, char key[POSITION_NAME_MAX])
+{
+    const struct resume *resume = settle->resume;
+    for (uint32_t slot = SLOT_COUNT; slot-- > 0;) {
+        struct position_lane names;
+        if (settle->destination->slot_shard[slot] != shard) {
+            continue;
+        }
+        position_lane_name(&names, (uint16_t)slot);
+        bool is_free = true;
+        for (uint32_t i = 0; is_free && i < resume->record_count; i++) {
+            is_free = strcmp(resume->records[i].key, names.key) != 0;
+        }
+        for (uint32_t lane = 0; is_free && lane < settle->plan->lane_count; lane++) {
+            is_free = strcmp(settle->plan->lanes[lane].key, names.key) != 0;
+        }
+        if (is_free) {
+            memcpy(key, names.key, POSITION_NAME_MAX);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether a lane of the new layout, which has other slots, takes the hash of this record. */
+static bool is_written_over(const struct settle *settle, const struct resume_record *record)
+{
+    for (uint32_t lane = 0; lane < settle->plan->lane_count; lane++) {
+        const struct position_lane *names = &settle->plan->lanes[lane];
+        if (lane_shard(settle, lane) == record->shard && strcmp(names->key, record->key) == 0) {
+            return strcmp(names->slots, record->slots) != 0;
+        }
+    }
+    return false;
+}
+
+static bool record_keep(struct settle *settle, uint32_t i, const char *key, struct syn_err *err)
+{
+    const struct resume_record old = settle->resume->records[i];
+    struct resume_record *kept =
+        resume_record(settle->resume, old.stream, old.shard, key, old.replid, err);
+    if (kept == NULL) {
+        return false;
+    }
+    kept->slots = mem_alloc(MEM_ENGINE, strlen(old.slots) + 1);
+    if (kept->slots == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for positions");
+    }
+    memcpy(kept->slots, old.slots, strlen(old.slots) + 1);
+    kept->value = old.value;
+    kept->has_value = true;
+    return claim_write(
+        &settle->links.controls[old.shard], key, old.replid, &old.value, old.slots, err);
+}
+
+/* The first lanes that are written would take slots from claims before others, that are not yet,
+ * have them: what the old ones say is written elsewhere before, as a part of the old layout. */
+static bool claims_keep(struct settle *settle, uint32_t index, struct syn_err *err)
+{
+    const struct resume *resume = settle->resume;
+    uint32_t count = settle->destination->is_cluster ? resume->record_count : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct resume_record *record = &resume->records[i];
+        char key[POSITION_NAME_MAX];
+        if (record->stream == index && record->has_value && record->slots != NULL &&
+            strcmp(record->replid, resume->streams[index].replid) == 0 &&
+            is_written_over(settle, record) && spare_key(settle, record->shard, key) &&
+            !record_keep(settle, i, key, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Claims of the old layout that the new one replaces. */
@@ -577,6 +660,9 @@ static bool stream_layout(struct settle *settle,
         stream->db = stream->acked_db;
     }
     stream->is_resumed = true;
+    if (!claims_keep(settle, index, err)) {
+        return false;
+    }
     for (uint32_t lane = 0; lane < settle->plan->lane_count; lane++) {
         bool is_written;
         stream->lanes[lane] = lane_place(settle, claims, stream, lane, &is_written);

@@ -43,6 +43,26 @@ void live_side_stop(struct live_side *side)
         test_server_stop(&side->server);
 }
 
+void live_server_return(struct test_server *server)
+{
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    char enabled[8], running[8], scheduled[8];
+    test_server_restart(server);
+    redisContext *redis = test_connect(server->port);
+    test_info(redis, "aof_enabled", enabled, sizeof(enabled));
+    if (strcmp(enabled, "1") == 0) {
+        test_command_ok(redis, "BGREWRITEAOF");
+        for (;;) {
+            test_info(redis, "aof_rewrite_in_progress", running, sizeof(running));
+            test_info(redis, "aof_rewrite_scheduled", scheduled, sizeof(scheduled));
+            if (strcmp(running, "0") == 0 && strcmp(scheduled, "0") == 0)
+                break;
+            test_poll(deadline, "a rewritten AOF");
+        }
+    }
+    redisFree(redis);
+}
+
 uint16_t live_port(const struct live_side *side)
 {
     return side->is_cluster ? side->cluster.nodes[0].port : side->server.port;

@@ -206,7 +206,7 @@ static void test_destination_restarts(void **state)
         hammer_more(&hammer, 20000);
         test_server_kill(&destination.server);
         pause_ms(300);
-        test_server_restart(&destination.server);
+        live_server_return(&destination.server);
         live_wait_phase(&cli, "live");
     }
     hammer_stop(&hammer);
@@ -425,6 +425,276 @@ static void test_killed_at_barriers(void **state)
     }
 }
 
+/* ---- other lanes ---- */
+
+#define CLAIMS_MAX 16
+#define SLOTS_CHECKED (SLOT_COUNT / 2) /* the first of two shards */
+
+/* What hashes of one shard say, by what a server was told. */
+struct claims {
+    struct claim {
+        char key[POSITION_NAME_MAX];
+        unsigned first, last, divisor, rest; /* last 0: nothing */
+    } claims[CLAIMS_MAX];
+    uint32_t count;
+    uint32_t writes;
+};
+
+static struct claim *claim_of(struct claims *claims, const char *key)
+{
+    for (uint32_t i = 0; i < claims->count; i++) {
+        if (strcmp(claims->claims[i].key, key) == 0)
+            return &claims->claims[i];
+    }
+    assert_true(claims->count < CLAIMS_MAX);
+    struct claim *claim = &claims->claims[claims->count++];
+    snprintf(claim->key, sizeof(claim->key), "%s", key);
+    return claim;
+}
+
+/* "0-8191%3=1", or "0-8191" of a lane that has them all. */
+static void claim_set(struct claim *claim, const char *slots)
+{
+    claim->divisor = 1;
+    claim->rest = 0;
+    int count =
+        sscanf(slots, "%u-%u%%%u=%u", &claim->first, &claim->last, &claim->divisor, &claim->rest);
+    assert_true(count == 2 || count == 4);
+}
+
+static uint32_t claims_live(const struct claims *claims)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < claims->count; i++)
+        count += claims->claims[i].last > 0;
+    return count;
+}
+
+static bool claims_cover(const struct claims *claims, unsigned slot)
+{
+    for (uint32_t i = 0; i < claims->count; i++) {
+        const struct claim *claim = &claims->claims[i];
+        if (claim->last > 0 && slot >= claim->first && slot <= claim->last &&
+            slot % claim->divisor == claim->rest)
+            return true;
+    }
+    return false;
+}
+
+static void claim_take(void *arg, char *const *words, uint32_t count)
+{
+    struct claims *claims = arg;
+    bool is_set = strcmp(words[0], "HSET") == 0;
+    if (count < 3 || (!is_set && strcmp(words[0], "HDEL") != 0) ||
+        strncmp(words[1], POSITION_KEY, sizeof(POSITION_KEY) - 1) != 0)
+        return;
+    for (uint32_t i = 2; i < count; i += is_set ? 2 : 1) {
+        const char *colon = strchr(words[i], ':');
+        if (colon == NULL || strcmp(colon, ":lane") != 0)
+            continue;
+        struct claim *claim = claim_of(claims, words[1]);
+        claim->last = 0;
+        if (is_set)
+            claim_set(claim, words[i + 1]);
+        claims->writes++;
+    }
+    for (unsigned slot = 0; slot < SLOTS_CHECKED; slot++) {
+        if (!claims_cover(claims, slot))
+            fail_msg("behind %s %s no position speaks for slot %u", words[0], words[1], slot);
+    }
+}
+
+typedef void take_function(void *arg, char *const *words, uint32_t count);
+
+/* The words of a line of MONITOR, which have no quotes inside. */
+static void take_line(take_function *take, void *arg, char *line)
+{
+    char *words[12];
+    uint32_t count = 0;
+    for (char *quote = strchr(line, '"'); quote != NULL && count < 12;) {
+        char *end = strchr(quote + 1, '"');
+        if (end == NULL)
+            break;
+        *end = '\0';
+        words[count++] = quote + 1;
+        quote = strchr(end + 1, '"');
+    }
+    if (count > 0)
+        take(arg, words, count);
+}
+
+/* What was told to the server up to the command that has this word. */
+static void monitor_read(redisContext *monitor, const char *end, take_function *take, void *arg)
+{
+    for (bool is_over = false; !is_over;) {
+        redisReply *reply = NULL;
+        if (redisGetReply(monitor, (void **)&reply) != REDIS_OK)
+            test_fatal("MONITOR: %s", monitor->errstr);
+        is_over = strstr(reply->str, end) != NULL;
+        take_line(take, arg, reply->str);
+        freeReplyObject(reply);
+    }
+}
+
+/* What is there now. */
+static void claims_read(struct claims *claims, const struct live_side *destination)
+{
+    redisContext *redis = test_connect(destination->cluster.nodes[0].port);
+    redisReply *keys = test_command(redis, "KEYS " POSITION_KEY "*");
+    claims->count = 0;
+    for (size_t i = 0; i < keys->elements; i++) {
+        redisReply *hash = test_command(redis, "HGETALL %s", keys->element[i]->str);
+        for (size_t f = 0; f + 1 < hash->elements; f += 2) {
+            const char *colon = strchr(hash->element[f]->str, ':');
+            if (colon != NULL && strcmp(colon, ":lane") == 0)
+                claim_set(claim_of(claims, keys->element[i]->str), hash->element[f + 1]->str);
+        }
+        freeReplyObject(hash);
+    }
+    freeReplyObject(keys);
+    redisFree(redis);
+}
+
+/* A crash between two writes of a new layout must leave positions for every slot: or the next run
+ * would begin with a full copy. So every write is looked at. */
+static void test_layout_is_always_whole(void **state)
+{
+    (void)state;
+    static const char *const lanes[] = {"2", "3", "1", "4", "2"};
+    struct live_side source, destination;
+    struct claims claims = {0};
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, source_arguments);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, 2, 0, NULL);
+    load(&source, &destination, 2);
+    for (uint32_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++) {
+        struct test_cli cli;
+        char end[24];
+        redisContext *monitor = test_connect(destination.cluster.nodes[0].port);
+        test_command_ok(monitor, "MONITOR");
+        live_spawn(&cli, &source, &destination, "--lanes", lanes[i], NULL);
+        live_wait_phase(&cli, "live");
+        test_command_ok(live_redis(&source), "INCR counter");
+        live_wait_level(&cli, &source);
+        snprintf(end, sizeof(end), "end-of-%u", i);
+        redisContext *redis = test_connect(destination.cluster.nodes[0].port);
+        test_command_ok(redis, "ECHO %s", end);
+        redisFree(redis);
+        /* The first run writes one lane after the other, behind its snapshot. */
+        if (i > 0)
+            monitor_read(monitor, end, claim_take, &claims);
+        redisFree(monitor);
+        test_cli_kill(&cli);
+        claims_read(&claims, &destination);
+        assert_int_equal(claims_live(&claims), strtoul(lanes[i], NULL, 10));
+        assert_int_equal(live_streams_sum(&cli, "snapshots"), i == 0 ? 1 : 0);
+    }
+    assert_true(claims.writes > 0);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
+/* ---- an interrupted recovery ---- */
+
+/* The one position in the first shard's hashes. */
+struct place {
+    char key[POSITION_NAME_MAX];
+    char replid[POSITION_REPLID_SIZE + 1];
+    unsigned long long offset, until;
+    unsigned db, gap;
+    uint32_t between; /* positions that were written before `until` */
+};
+
+static void place_parse(struct place *place, const char *value)
+{
+    assert_int_equal(
+        sscanf(value, "%llu %u %u %llu", &place->offset, &place->db, &place->gap, &place->until),
+        4);
+}
+
+static void place_read(struct place *place, const struct live_side *destination)
+{
+    redisContext *redis = test_connect(destination->cluster.nodes[0].port);
+    redisReply *keys = test_command(redis, "KEYS " POSITION_KEY "*");
+    assert_int_equal(keys->elements, 1);
+    redisReply *hash = test_command(redis, "HGETALL %s", keys->element[0]->str);
+    snprintf(place->key, sizeof(place->key), "%s", keys->element[0]->str);
+    for (size_t f = 0; f + 1 < hash->elements; f += 2) {
+        if (hash->element[f]->len == POSITION_REPLID_SIZE) {
+            snprintf(place->replid, sizeof(place->replid), "%s", hash->element[f]->str);
+            place_parse(place, hash->element[f + 1]->str);
+        }
+    }
+    freeReplyObject(hash);
+    freeReplyObject(keys);
+    redisFree(redis);
+}
+
+static void place_take(void *arg, char *const *words, uint32_t count)
+{
+    struct place *wanted = arg;
+    struct place now;
+    if (count < 4 || strcmp(words[0], "HSET") != 0 || strcmp(words[1], wanted->key) != 0 ||
+        strcmp(words[2], wanted->replid) != 0)
+        return;
+    place_parse(&now, words[3]);
+    if (now.offset < wanted->until) {
+        assert_int_equal(now.until, wanted->until);
+        wanted->between += now.offset > wanted->offset;
+    }
+}
+
+static void increments(struct live_side *source, struct test_cli *cli, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        test_client_send(source->client, NULL, "INCR counter:%d", (int)(i % 50));
+    test_client_flush(source->client);
+    live_wait_level(cli, source);
+}
+
+/* Up to an offset it is not known what was executed, and the run that settles this may be killed as
+ * well: so every position that it writes before that offset must go on saying so. */
+static void test_uncertain_until_settled(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct place before, place;
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, source_arguments);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, 2, 0, NULL);
+    load(&source, &destination, 2);
+    live_spawn(&cli, &source, &destination, "--lanes", "1", NULL);
+    live_wait_phase(&cli, "live");
+    increments(&source, &cli, 10);
+    place_read(&before, &destination);
+    increments(&source, &cli, 2000);
+    pause_ms(3 * POSITION_INTERVAL_MS);
+    test_cli_kill(&cli);
+    place_read(&place, &destination);
+    assert_true(place.offset > before.offset);
+
+    char value[80];
+    snprintf(value, sizeof(value), "%llu %u 0 %llu", before.offset, before.db, place.offset);
+    redisContext *redis = test_connect(destination.cluster.nodes[0].port);
+    test_command_ok(redis, "HSET %s %s %s", place.key, place.replid, value);
+    place.until = place.offset;
+    place.offset = before.offset;
+    place.between = 0;
+    redisContext *monitor = test_connect(destination.cluster.nodes[0].port);
+    test_command_ok(monitor, "MONITOR");
+    live_spawn(&cli, &source, &destination, "--lanes", "1", NULL);
+    live_wait_phase(&cli, "live");
+    increments(&source, &cli, 10);
+    test_command_ok(redis, "ECHO the-end");
+    monitor_read(monitor, "the-end", place_take, &place);
+    assert_true(place.between > 0);
+    redisFree(monitor);
+    redisFree(redis);
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
 /* ---- starting again ---- */
 
 static void test_starts(void **state)
@@ -526,6 +796,8 @@ int main(void)
         cmocka_unit_test(test_memory_flickers),
         cmocka_unit_test(test_destination_goes_back),
         cmocka_unit_test(test_killed_at_barriers),
+        cmocka_unit_test(test_layout_is_always_whole),
+        cmocka_unit_test(test_uncertain_until_settled),
         cmocka_unit_test(test_starts),
         cmocka_unit_test(test_restart),
         cmocka_unit_test(test_killed_in_snapshot),
