@@ -676,11 +676,13 @@ explain_init(struct syn_explain *explain, const struct syn_config *config, struc
 struct syn_explain *syn_explain_open(const struct syn_config *config, struct syn_err *err)
 {
     err_clear(err);
-    struct syn_explain *explain = mem_calloc(MEM_ENGINE, sizeof(*explain));
+    struct syn_explain *explain =
+        mem_alloc_aligned(MEM_ENGINE, _Alignof(struct syn_explain), sizeof(*explain));
     if (explain == NULL) {
         (void)ERR(err, SYN_CODE_MEMORY, "out of memory for an explanation");
         return NULL;
     }
+    memset(explain, 0, sizeof(*explain));
     if (!explain_init(explain, config, err)) {
         syn_explain_free(explain);
         return NULL;
