@@ -558,6 +558,10 @@ bool live_apply(struct stream *stream,
         return true;
     }
     if (UNLIKELY(stream->recovery != NULL)) {
+        /* Whether it runs or not, EVALSHA may follow. */
+        if (info->class == COMMAND_EVAL && !live_script_load(stream, bytes, command, err)) {
+            return false;
+        }
         switch (recovery_judge(stream, info, bytes, command, source_db, err)) {
         case RECOVERY_APPLY:
             break;

@@ -363,6 +363,13 @@ bool live_rules_take(struct stream *stream,
     if (!plan_make(stream, info, bytes, command, &plan, err)) {
         return false;
     }
+    /* What does not run may bring the script of an EVALSHA that will. */
+    bool goes_on = stream->task->drops_partial || stream->task->positions != NULL;
+    bool is_left = plan.action == SELECT_DROPPED || (plan.action == SELECT_PARTIAL && goes_on);
+    if (UNLIKELY(info->class == COMMAND_EVAL) && is_left && plan.reason != SELECT_BY_COMMAND &&
+        !live_script_load(stream, bytes, command, err)) {
+        return false;
+    }
     switch (plan.action) {
     case SELECT_FORWARD:
     case SELECT_RENAMED:

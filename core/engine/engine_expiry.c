@@ -165,16 +165,22 @@ static bool pass_db(struct pass *pass, struct syn_err *err)
     return true;
 }
 
-static bool pass_selected(struct pass *pass, unsigned db, struct syn_err *err)
+/* *has_it false: there is no such database. */
+static bool pass_selected(struct pass *pass, unsigned db, bool *has_it, struct syn_err *err)
 {
-    char command[32];
-    snprintf(command, sizeof(command), "SELECT %u", db);
-    redisReply *reply = db == 0 ? NULL : control_ask(&pass->control, err, command);
-    bool is_selected = db == 0 || reply != NULL;
-    if (reply != NULL) {
+    char digits[16];
+    snprintf(digits, sizeof(digits), "%u", db);
+    const char *argv[] = {"SELECT", digits};
+    *has_it = true;
+    if (db > 0) {
+        redisReply *reply = control_call(&pass->control, 2, argv, NULL, err);
+        if (reply == NULL) {
+            return false;
+        }
+        *has_it = reply->type != REDIS_REPLY_ERROR;
         freeReplyObject(reply);
     }
-    return is_selected && pass_db(pass, err);
+    return !*has_it || pass_db(pass, err);
 }
 
 /* "db3:keys=12,expires=5,…": databases without a time to live are passed over. */
@@ -187,21 +193,21 @@ static bool pass_told(struct pass *pass, const char *info, struct syn_err *err)
         unsigned long long keys, expires;
         if (sscanf(line, "\ndb%u:keys=%llu,expires=%llu", &db, &keys, &expires) == 3 &&
             expires > 0) {
-            is_done = pass_selected(pass, db, err);
+            bool has_it;
+            is_done = pass_selected(pass, db, &has_it, err);
         }
     }
     return is_done;
 }
 
-/* Somebody hides which databases there are: all that are copied to. */
+/* Somebody hides which databases there are: all are looked at. */
 static bool pass_untold(struct pass *pass, struct syn_err *err)
 {
-    const struct config *config = &pass->expiry->engine->config;
-    bool is_done = config->has_db_rules || pass_selected(pass, 0, err);
-    for (uint32_t n = 0; is_done && config->has_db_rules && n < CONFIG_DB_MAX; n++) {
-        if (config->db_map[n] != UINT16_MAX) {
-            is_done = pass_selected(pass, config->db_map[n], err);
-        }
+    bool is_done = true;
+    bool has_it = true;
+    for (uint32_t db = 0; is_done && has_it && db < CONFIG_DB_MAX; db++) {
+        is_done = pass_selected(pass, db, &has_it, err);
+        has_it = has_it && !pass->expiry->engine->destination.is_cluster;
     }
     return is_done;
 }
@@ -294,17 +300,15 @@ void engine_expiry_stop(struct syn_engine *engine)
 
 /* ---- whether it is possible ---- */
 
-static bool takes(struct control *control,
-                  const char *const *argv,
-                  int argc,
-                  bool *takes_it,
-                  struct syn_err *err)
+static bool
+takes(struct control *control, const char **argv, int argc, bool *takes_it, struct syn_err *err)
 {
-    redisReply *reply = control_call(control, argc, (const char **)argv, NULL, err);
+    redisReply *reply = control_call(control, argc, argv, NULL, err);
     if (reply == NULL) {
         return false;
     }
-    *takes_it = *takes_it && reply->type != REDIS_REPLY_ERROR;
+    bool is_moved = reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "MOVED ", 6) == 0;
+    *takes_it = *takes_it && (reply->type != REDIS_REPLY_ERROR || is_moved);
     freeReplyObject(reply);
     return true;
 }
@@ -331,9 +335,10 @@ bool engine_expiry_init(struct syn_engine *engine, struct syn_err *err)
         return false;
     }
     bool takes_all = true;
-    bool is_asked = takes(&control, (const char *[]){"EVAL", "return 0", "0"}, 3, &takes_all, err) &&
-                    takes(&control, (const char *[]){"SCAN", "0"}, 2, &takes_all, err) &&
-                    takes(&control, (const char *[]){"PTTL", "syncline"}, 2, &takes_all, err);
+    bool is_asked =
+        takes(&control, (const char *[]){"EVAL", "return 0", "0"}, 3, &takes_all, err) &&
+        takes(&control, (const char *[]){"SCAN", "0"}, 2, &takes_all, err) &&
+        takes(&control, (const char *[]){"PTTL", "syncline"}, 2, &takes_all, err);
     control_close(&control);
     if (!is_asked) {
         return false;
@@ -341,9 +346,10 @@ bool engine_expiry_init(struct syn_engine *engine, struct syn_err *err)
     task->puts_off = takes_all;
     if (!task->puts_off && !expiry->is_told) {
         expiry->is_told = true;
-        log_warning("the destination does not take EVAL, SCAN and PTTL, so times to live are not put off "
-                    "while the streams catch up: keys may expire there although the source renews "
-                    "them meanwhile");
+        log_warning(
+            "the destination does not take EVAL, SCAN and PTTL, so times to live are not put off "
+            "while the streams catch up: keys may expire there although the source renews "
+            "them meanwhile");
     }
     return true;
 }

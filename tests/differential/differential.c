@@ -330,7 +330,9 @@ static void choose_keys(struct plan *plan)
     bool is_standalone = plan->source_masters + plan->destination_masters == 0;
     if (below(plan, 3) > 0) {
         const char *rename = pick(plan, renames);
-        if (is_standalone || strchr(rename, '{') == NULL) {
+        bool is_free = is_standalone || strchr(rename, '{') == NULL;
+        /* Rules for keys that are not selected are refused. */
+        if (is_free && rules_select(rules, rename, strcspn(rename, "="))) {
             rules->rename[rules->rename_count++] = rename;
             rule_add(plan, "--rename-prefix", rename);
         }
