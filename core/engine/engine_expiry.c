@@ -300,6 +300,13 @@ void engine_expiry_stop(struct syn_engine *engine)
 
 /* ---- whether it is possible ---- */
 
+/* A name of ours that no key has. */
+#define PROBE_KEY "syncline:position:probe"
+/* A write behind a command whose answer is not the same twice, as the script above needs it. */
+static const char probe_script[] = "pcall(redis.replicate_commands)\n"
+                                   "redis.call('TIME')\n"
+                                   "return redis.call('PEXPIREAT', KEYS[1], '1')\n";
+
 static bool
 takes(struct control *control, const char **argv, int argc, bool *takes_it, struct syn_err *err)
 {
@@ -336,7 +343,8 @@ bool engine_expiry_init(struct syn_engine *engine, struct syn_err *err)
     }
     bool takes_all = true;
     bool is_asked =
-        takes(&control, (const char *[]){"EVAL", "return 0", "0"}, 3, &takes_all, err) &&
+        takes(
+            &control, (const char *[]){"EVAL", probe_script, "1", PROBE_KEY}, 4, &takes_all, err) &&
         takes(&control, (const char *[]){"SCAN", "0"}, 2, &takes_all, err) &&
         takes(&control, (const char *[]){"PTTL", "syncline"}, 2, &takes_all, err);
     control_close(&control);

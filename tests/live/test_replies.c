@@ -165,8 +165,8 @@ static bool is_key(const redisReply *key, const char *wanted)
 static void count(void *arg, const redisReply *command, const redisReply *reply)
 {
     struct counts *counts = arg;
-    bool is_own =
-        is_key(key_of(command), "syncline:*"); /* of positions and probes, not of the stream */
+    /* Of positions, probes and times to live, not of the stream. */
+    bool is_own = is_key(key_of(command), "syncline:*") || is_word(command->element[0], "CLIENT");
     counts->command_count += !is_own;
     if (is_own || !has_no_effect(command, reply))
         return;

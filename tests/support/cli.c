@@ -55,6 +55,11 @@ void test_cli_signal(struct test_cli *cli, int signal)
 {
     if (cli->pid == 0 || kill(cli->pid, signal) != 0)
         test_fatal("the program to signal does not run");
+    /* All of its threads stand still then. */
+    int status;
+    if (signal == SIGSTOP &&
+        (waitpid(cli->pid, &status, WUNTRACED) != cli->pid || !WIFSTOPPED(status)))
+        test_fatal("the program to stop ended");
 }
 
 static char *read_file(const char *path)
