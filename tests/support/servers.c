@@ -15,10 +15,11 @@
 #include "tests/support/process.h"
 #include "tests/support/servers.h"
 
-/* Ports below the ephemeral range (32768), with the bus port of a cluster node above them. */
+/* Ports below the ephemeral range (32768), with the bus port of a cluster node above them all. */
 #define PORT_FIRST 11000
-#define PORT_LAST 21900
+#define PORT_LAST 20999
 #define BUS_OFFSET 10000
+#define PORT_BLOCK 400
 #define START_TRIES 5
 
 const char *const test_versions[] = {
@@ -82,13 +83,13 @@ static bool port_is_free(uint16_t port)
 
 uint16_t test_port_free(bool bus)
 {
-    static uint64_t state;
-    if (state == 0)
-        state = clock_monotonic_ns() ^ ((uint64_t)getpid() << 32);
+    /* Parallel programs begin in different blocks, and none takes a port again soon: where a server
+     * was killed, the others of its cluster go on looking for it. */
+    static uint32_t next;
+    if (next == 0)
+        next = (uint32_t)getpid() * PORT_BLOCK;
     for (int i = 0; i < 1000; i++) {
-        /* A linear congruence is enough to keep parallel programs apart. */
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        uint16_t port = (uint16_t)(PORT_FIRST + (state >> 33) % (PORT_LAST - PORT_FIRST));
+        uint16_t port = (uint16_t)(PORT_FIRST + next++ % (PORT_LAST - PORT_FIRST));
         if (port_is_free(port) && (!bus || port_is_free((uint16_t)(port + BUS_OFFSET))))
             return port;
     }
