@@ -94,10 +94,17 @@ void router_group_open(struct lane_writer *writer)
     writer->is_group = true;
 }
 
+/* What is written for positions counts as bytes, though not as an operation. */
+static void charge(struct router *router, const struct lane_writer *writer, size_t bytes)
+{
+    throttle_charge(&router->meter, writer->port->lane->shard, 0, bytes);
+}
+
 void router_group_close(struct router *router, struct lane_writer *writer)
 {
     struct batch *batch = writer->batch;
     uint32_t lane = (uint32_t)(writer - router->writers);
+    uint32_t begin = batch->end;
     struct op op = position_op(router, writer);
     ASSERT(batch->bytes_size - batch->end >= router->tail_bytes);
     if (touched_ahead(router, writer, lane) > 0) {
@@ -117,6 +124,7 @@ void router_group_close(struct router *router, struct lane_writer *writer)
     memcpy(batch->bytes + batch->end, ROUTER_EXEC, sizeof(ROUTER_EXEC) - 1);
     batch_op(batch, &op, batch->end);
     batch->end += (uint32_t)sizeof(ROUTER_EXEC) - 1;
+    charge(router, writer, sizeof(ROUTER_MULTI) - 1 + batch->end - begin);
     touched_clear(router, writer, lane);
     writer->is_group = false;
 }
@@ -167,6 +175,7 @@ static bool mark_lane(struct router *router, uint32_t lane)
                                     writer->touched,
                                     writer->touched_count);
         writer->batch->end = (uint32_t)(end - writer->batch->bytes);
+        charge(router, writer, (size_t)(end - begin));
         struct op op = position_op(router, writer);
         batch_op(writer->batch, &op, (uint32_t)(begin - writer->batch->bytes));
     }
