@@ -18,6 +18,7 @@ struct divergences {
     struct names *waiting; /* to be made dirty */
     struct names **waiting_end;
     struct names *remembered; /* of operations on their way, oldest first */
+    struct names **remembered_end;
     uint32_t waiting_count;
     bool is_overrun; /* some could not be kept */
     struct resp_cutter cutter;
@@ -44,6 +45,7 @@ static struct divergences *divergences_of(struct stream *stream)
         return NULL;
     }
     divergences->waiting_end = &divergences->waiting;
+    divergences->remembered_end = &divergences->remembered;
     stream->divergences = divergences;
     if (!resp_cutter_init(&divergences->cutter,
                           stream->cutter.argc_max,
@@ -92,6 +94,17 @@ names_of(const struct key_list *keys, const uint8_t *bytes, const struct resp_co
     return names;
 }
 
+static struct names *remembered_cut(struct divergences *divergences, struct names **at)
+{
+    struct names *names = *at;
+    *at = names->next;
+    if (divergences->remembered_end == &names->next) {
+        divergences->remembered_end = at;
+    }
+    names->next = NULL;
+    return names;
+}
+
 void divergence_remember(struct stream *stream,
                          uint32_t lane,
                          const struct command_info *info,
@@ -121,16 +134,12 @@ void divergence_remember_in(struct stream *stream,
     }
     names->seq = router_batch_seq(stream->router, lane);
     names->db = stream->command_db;
-    struct names **at = &divergences->remembered;
-    while (*at != NULL && (*at)->seq < stream->router->frontier) {
-        struct names *gone = *at;
-        *at = gone->next;
-        mem_free(MEM_APPLY, gone);
+    while (divergences->remembered != NULL &&
+           divergences->remembered->seq < stream->router->frontier) {
+        mem_free(MEM_APPLY, remembered_cut(divergences, &divergences->remembered));
     }
-    while (*at != NULL) { /* one for a batch, or those of one group */
-        at = &(*at)->next;
-    }
-    *at = names;
+    *divergences->remembered_end = names;
+    divergences->remembered_end = &names->next;
 }
 
 static struct names *remembered_take(struct divergences *divergences, uint64_t seq)
@@ -139,12 +148,7 @@ static struct names *remembered_take(struct divergences *divergences, uint64_t s
     while (*at != NULL && (*at)->seq != seq) {
         at = &(*at)->next;
     }
-    struct names *names = *at;
-    if (names != NULL) {
-        *at = names->next;
-        names->next = NULL;
-    }
-    return names;
+    return *at == NULL ? NULL : remembered_cut(divergences, at);
 }
 
 /* The keys of a command that lies in its batch. */
@@ -231,10 +235,8 @@ bool divergence_note_group(struct stream *stream, const struct batch *batch)
 }
 
 /* Unless it is none of the task's: a command may read such keys too. */
-static bool name_make_dirty(struct stream *stream,
-                            uint64_t db,
-                            const struct slice *name,
-                            struct syn_err *err)
+static bool
+name_make_dirty(struct stream *stream, uint64_t db, const struct slice *name, struct syn_err *err)
 {
     struct select_name source_name = {0};
     bool is_selected = true;
