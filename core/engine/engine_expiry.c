@@ -59,6 +59,12 @@ static const char stamp_script[] =
     "redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', at - tonumber(ARGV[1])))\n"
     "return 1\n";
 
+static void state_set(struct engine_expiry *expiry, enum engine_expiry_state state)
+{
+    expiry->state = state;
+    atomic_store_release(&expiry->is_exact, state == EXPIRY_EXACT);
+}
+
 /* ---- one pass ---- */
 
 struct pass {
@@ -295,7 +301,7 @@ void engine_expiry_stop(struct syn_engine *engine)
     atomic_store_release(&expiry->wants_stop, true);
     pass_join(expiry);
     atomic_store_release(&expiry->wants_stop, false);
-    expiry->state = expiry->state == EXPIRY_EXACT ? EXPIRY_EXACT : EXPIRY_PUT_OFF;
+    state_set(expiry, expiry->state == EXPIRY_EXACT ? EXPIRY_EXACT : EXPIRY_PUT_OFF);
 }
 
 /* ---- whether it is possible ---- */
@@ -326,7 +332,7 @@ bool engine_expiry_init(struct syn_engine *engine, struct syn_err *err)
     struct task *task = &engine->task;
     struct engine_expiry *expiry = &engine->expiry;
     expiry->engine = engine;
-    expiry->state = EXPIRY_PUT_OFF;
+    state_set(expiry, EXPIRY_PUT_OFF);
     task->expiry_add_ms = config->extend_ttl_ms;
     task->puts_off =
         config->puts_off_ttl && !engine_has_files(engine) && config->mode != SYNC_SNAPSHOT_ONLY;
@@ -399,14 +405,17 @@ static bool stream_has_caught_up(struct syn_engine *engine, uint32_t i, uint64_t
     return now_ms - watch->catch_up.time_ms <= CAUGHT_UP_MS;
 }
 
-/* Ends the catching up of those that have. True: none is left. */
-static bool all_have_caught_up(struct syn_engine *engine)
+/* Ends the catching up of those that have. True: none is left. *has_any: one had begun, though it
+ * may have ended in this look. */
+static bool all_have_caught_up(struct syn_engine *engine, bool *has_any)
 {
     bool have_all = true;
     uint64_t now_ms = clock_monotonic_ms();
+    *has_any = false;
     for (uint32_t i = 0; i < engine->stream_count; i++) {
         struct stream *stream = &engine->streams[i];
         uint32_t number = atomic_load_acquire(&stream->catching_up);
+        *has_any = *has_any || number != 0;
         if (number != 0 && stream_has_caught_up(engine, i, now_ms)) {
             atomic_compare_exchange_strong(&stream->catching_up, &number, 0);
             waker_wake(&engine->decoders[i % engine->decoder_count].waker);
@@ -472,7 +481,7 @@ static void pass_end(struct syn_engine *engine)
 {
     struct engine_expiry *expiry = &engine->expiry;
     pass_join(expiry);
-    expiry->state = EXPIRY_SETTLING;
+    state_set(expiry, EXPIRY_SETTLING);
     expiry->has_settle_offsets = false;
     expiry->stamped += expiry->pass_count;
     if (!expiry->is_good) {
@@ -488,7 +497,7 @@ static void pass_end(struct syn_engine *engine)
     if (expiry->pass_count > 0) {
         return;
     }
-    expiry->state = EXPIRY_EXACT;
+    state_set(expiry, EXPIRY_EXACT);
     expiry->was_put_off = false;
     for (uint32_t i = 0; i < engine->stream_count; i++) {
         atomic_store_relaxed(&engine->streams[i].expiries_put_off, 0);
@@ -511,22 +520,23 @@ bool engine_expiry_watch(struct syn_engine *engine, bool *is_exact, struct syn_e
     if (!engine->task.puts_off) {
         return true;
     }
-    bool have_all = all_have_caught_up(engine);
-    if (!have_all && expiry->state != EXPIRY_PUT_OFF) {
+    bool has_any;
+    bool have_all = all_have_caught_up(engine, &has_any);
+    if ((has_any || !have_all) && expiry->state != EXPIRY_PUT_OFF) {
         engine_expiry_stop(engine);
-        expiry->state = EXPIRY_PUT_OFF;
+        state_set(expiry, EXPIRY_PUT_OFF);
     }
     if (have_all && expiry->state == EXPIRY_PUT_OFF) {
-        expiry->state = EXPIRY_SETTLING;
+        state_set(expiry, EXPIRY_SETTLING);
         expiry->has_settle_offsets = false;
     }
     if (expiry->state == EXPIRY_SETTLING && clock_monotonic_ms() >= expiry->retry_ms) {
         expiry->has_settle_offsets = expiry->has_settle_offsets || settle_begin(engine);
         if (expiry->has_settle_offsets && is_settled(engine)) {
             if (has_nothing(engine)) {
-                expiry->state = EXPIRY_EXACT;
+                state_set(expiry, EXPIRY_EXACT);
             } else if (pass_begin(engine, err)) {
-                expiry->state = EXPIRY_STAMPING;
+                state_set(expiry, EXPIRY_STAMPING);
             } else {
                 return false;
             }
@@ -555,7 +565,11 @@ void engine_expiry_finish(struct syn_engine *engine)
 {
     struct engine_expiry *expiry = &engine->expiry;
     struct syn_err err;
-    if (!engine->task.puts_off || expiry->state == EXPIRY_EXACT || has_nothing(engine)) {
+    if (!engine->task.puts_off || expiry->state == EXPIRY_EXACT) {
+        return;
+    }
+    if (has_nothing(engine)) {
+        state_set(expiry, EXPIRY_EXACT);
         return;
     }
     bool is_good = all_are_live(engine);
@@ -575,5 +589,23 @@ void engine_expiry_finish(struct syn_engine *engine)
                      "times to live stay put off at the destination (%s): start the task again, or "
                      "give keys their times there",
                      err.msg);
+        return;
     }
+    state_set(expiry, EXPIRY_EXACT);
+}
+
+/* ---- what is shown ---- */
+
+bool engine_expiry_is_put_off(const struct syn_engine *engine)
+{
+    if (!engine->task.puts_off) {
+        return false;
+    }
+    /* A stream says so itself before it puts off anything; control sees it later. */
+    for (uint32_t i = 0; i < engine->stream_count; i++) {
+        if (atomic_load_acquire(&engine->streams[i].catching_up) != 0) {
+            return true;
+        }
+    }
+    return !atomic_load_acquire(&engine->expiry.is_exact);
 }

@@ -14,6 +14,7 @@ enum engine_expiry_state { EXPIRY_PUT_OFF, EXPIRY_SETTLING, EXPIRY_STAMPING, EXP
 struct engine_expiry {
     struct syn_engine *engine;
     enum engine_expiry_state state;
+    _Atomic bool is_exact; /* the state, for everyone; W: control, release */
     bool has_settle_offsets;
     bool was_put_off;  /* something may be put off at the destination */
     bool is_told;      /* that it is not possible there */
@@ -39,5 +40,8 @@ MUST_CHECK bool engine_expiry_watch(struct syn_engine *engine, bool *is_exact, s
 void engine_expiry_stop(struct syn_engine *engine);
 /* All that was received is at the destination, and nothing more comes: makes times exact. */
 void engine_expiry_finish(struct syn_engine *engine);
+/* Whether a key at the destination may still have a time that is put off. Any thread, while the
+ * pipeline is built. */
+bool engine_expiry_is_put_off(const struct syn_engine *engine);
 
 #endif

@@ -156,6 +156,7 @@ static void status_carried(const struct carried *carried, struct syn_status *sta
 static bool status_streams(struct syn_engine *engine, uint64_t now_ms, struct syn_status *status)
 {
     status->io = engine->io_name;
+    status->ttl_put_off = engine->task.puts_off;
     if (!engine->is_built) {
         return true;
     }
@@ -168,6 +169,7 @@ static bool status_streams(struct syn_engine *engine, uint64_t now_ms, struct sy
         stream_status(engine, i, now_ms, &status->streams[i]);
     }
     status_sum(engine, status);
+    status->ttl_put_off = engine_expiry_is_put_off(engine);
     return true;
 }
 

@@ -223,6 +223,7 @@ struct syn_status {
     int64_t lag_ms;           /* the largest of the streams; -1: not known              */
     int64_t latency_ms;       /* the same                                               */
     bool latency_is_estimate; /* of any stream                                       */
+    bool ttl_put_off;         /* times to live at the destination may still be put off */
     uint64_t memory_bytes;    /* held in chunks, batches and tables                     */
     uint64_t memory_limit_bytes;
     const char *io; /* "io_uring" or "epoll"; static                          */

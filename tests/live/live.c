@@ -267,6 +267,20 @@ void live_wait_level(struct test_cli *cli, const struct live_side *source)
     }
 }
 
+void live_wait_exact(struct test_cli *cli)
+{
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    for (;;) {
+        json_t *progress = live_event(cli, "progress");
+        bool is_exact = json_is_false(json_object_get(progress, "ttl_put_off"));
+        json_decref(progress);
+        if (is_exact)
+            return;
+        must_run(cli, "times to live were exact");
+        test_poll(deadline, "times to live to be exact");
+    }
+}
+
 int64_t live_total(const struct test_cli *cli, const char *field)
 {
     json_t *progress = live_event(cli, "progress");

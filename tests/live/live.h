@@ -62,6 +62,9 @@ json_t *live_event(const struct test_cli *cli, const char *kind);
 void live_wait_phase(struct test_cli *cli, const char *phase);
 /* Waits until what every source shard has now is acknowledged by the destination. */
 void live_wait_level(struct test_cli *cli, const struct live_side *source);
+/* Waits until no time to live is put off at the destination. Behind live_wait_level: until it is so
+ * with all of that written. */
+void live_wait_exact(struct test_cli *cli);
 /* A number of the last progress event ("keys"), or the sum of a number over its streams. */
 int64_t live_total(const struct test_cli *cli, const char *field);
 int64_t live_streams_sum(const struct test_cli *cli, const char *field);

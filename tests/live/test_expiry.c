@@ -60,19 +60,6 @@ static int64_t number(const struct live_side *side, const char *format, ...)
     return value;
 }
 
-static void wait_exact(const struct test_cli *cli)
-{
-    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
-    for (;;) {
-        char *output = test_cli_output(cli);
-        bool is_exact = strstr(output, "times to live are exact") != NULL;
-        free(output);
-        if (is_exact)
-            return;
-        test_poll(deadline, "times to live to be exact");
-    }
-}
-
 /* ---- the classical loss ---- */
 
 /* Counters that live for two seconds, counted and renewed all the time while a slow copy is under
@@ -111,7 +98,7 @@ static int count_lost(uint32_t masters, const char *put_off)
         test_command_integer(live_redis(&source), "PEXPIRE counter:%d 100000", i);
     live_wait_level(&cli, &source);
     if (strcmp(put_off, "on") == 0)
-        wait_exact(&cli);
+        live_wait_exact(&cli);
     int lost = (int)live_differences(&source, &destination);
     live_stop(&cli);
     if (lost == 0)
@@ -237,7 +224,7 @@ static void test_commands(void **state)
                 write_list(writes_70, sizeof(writes_70) / sizeof(writes_70[0]));
             }
             restore_one();
-            wait_exact(&cli);
+            live_wait_exact(&cli);
             live_wait_level(&cli, &source);
             assert_times(!is_old, is_old ? 20000 : 1000);
             /* From here on everything is exact at once. */
@@ -262,7 +249,7 @@ static void test_expires(void **state)
         test_command_ok(live_redis(&source), "SET long:%d x PX 4102444", i);
     }
     live_spawn(&cli, &source, &destination, "--snapshot-ops", "40", NULL);
-    wait_exact(&cli);
+    live_wait_exact(&cli);
     uint64_t deadline = test_deadline(LIVE_WAIT_MS);
     while (test_command_integer(live_redis(&source), "DBSIZE") > KEYS)
         test_poll(deadline, "the source to expire its keys");
@@ -296,13 +283,40 @@ static void test_killed(void **state)
             test_poll(deadline, "a time to live that is put off");
         test_cli_kill(&cli);
         live_spawn(&cli, &source, &destination, NULL);
-        wait_exact(&cli);
+        live_wait_exact(&cli);
         live_wait_level(&cli, &source);
         assert_times(true, 1000);
         live_stop(&cli);
         live_assert_verified(&source, &destination, "--full", NULL);
         stop();
     }
+}
+
+/* Full copies that are over before anybody looks: their times are made exact all the same. */
+static void test_short_copies(void **state)
+{
+    (void)state;
+    struct test_cli cli;
+    start(TEST_REQUIRED_VERSION, 0);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
+    for (int i = 1; i <= 3; i++) {
+        test_command_ok(live_redis(&source), "SET {t}copy:%d x EX 7000", i);
+        live_wait_level(&cli, &source);
+        live_wait_exact(&cli);
+        test_command_ok(live_redis(&source), "DEBUG CHANGE-REPL-ID");
+        freeReplyObject(test_command(live_redis(&source), "CLIENT KILL TYPE replica"));
+        uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+        while (live_streams_sum(&cli, "snapshots") <= i)
+            test_poll(deadline, "a full copy");
+        live_wait_level(&cli, &source);
+        live_wait_exact(&cli);
+        assert_int_equal(live_differences(&source, &destination), 0);
+    }
+    live_stop(&cli);
+    live_assert_verified(&source, &destination, "--full", NULL);
+    stop();
 }
 
 /* --once ends when everything is exact. */
@@ -329,7 +343,7 @@ static void test_extended(void **state)
     start(TEST_REQUIRED_VERSION, 0);
     test_command_ok(live_redis(&source), "SET snapshot x EX 7000");
     live_spawn(&cli, &source, &destination, "--extend-ttl", "1h", NULL);
-    wait_exact(&cli);
+    live_wait_exact(&cli);
     test_command_ok(live_redis(&source), "SET live x EX 7000");
     live_wait_level(&cli, &source);
     assert_int_equal(number(&destination, "PEXPIRETIME snapshot"),
@@ -370,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_commands),
         cmocka_unit_test(test_expires),
         cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_short_copies),
         cmocka_unit_test(test_once),
         cmocka_unit_test(test_extended),
         cmocka_unit_test(test_without_scripts),

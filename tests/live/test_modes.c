@@ -254,6 +254,7 @@ static void test_chosen_databases(void **state)
     test_command_ok(from, "SELECT 0");
     test_command_ok(from, "FLUSHDB"); /* not chosen: must not flush another */
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     for (uint32_t db = 0; db < 16; db++) {
         if (db == 1 || (db >= 5 && db <= 7)) {
             assert_int_equal(live_db_differences(from, db, to, db), 0);
@@ -266,6 +267,7 @@ static void test_chosen_databases(void **state)
     test_command_ok(from, "FLUSHDB");
     test_command_ok(from, "SELECT 0");
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     assert_int_equal(live_db_differences(from, 5, to, 5), 0);
     assert_int_equal(live_db_differences(from, 1, to, 1), 0);
     test_command_ok(from, "FLUSHALL");
@@ -299,11 +301,13 @@ static void test_mapped_databases(void **state)
     test_command_ok(from, "EXEC");
     test_command_ok(from, "SELECT 0");
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(live_db_differences(from, map[i][0], to, map[i][1]), 0);
     test_command_ok(from, "SWAPDB 0 5");
     test_command_ok(from, "SET after-swap x");
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(live_db_differences(from, map[i][0], to, map[i][1]), 0);
     for (uint32_t db = 0; db < 16; db++) {
@@ -338,6 +342,7 @@ static void test_database_commands(void **state)
     }
     test_command_ok(from, "SELECT 0");
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     live_assert_equal(&source, &destination);
     live_stop(&cli);
 }

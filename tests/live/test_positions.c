@@ -138,6 +138,7 @@ static void test_killed_while_relays_wait(void **state)
         live_spawn(&cli, &source, &destination, NULL);
         live_wait_phase(&cli, "live");
         live_wait_level(&cli, &source);
+        live_wait_exact(&cli);
         assert_true(live_total(&cli, "keys_refetched") >= 3 * PAIRS);
         assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
         live_assert_equal(&source, &destination);

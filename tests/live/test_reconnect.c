@@ -79,6 +79,7 @@ static void cut_live(const char *io)
     }
     writer_stop(writer, NULL);
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     assert_int_equal(source_number("sync_partial_ok") - partial_before, 12);
     assert_int_equal(source_number("sync_full"), 1);
     assert_int_equal(live_streams_sum(&cli, "snapshots"), 1);

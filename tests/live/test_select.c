@@ -455,7 +455,14 @@ static bool compare_key(const struct traffic *traffic, redisContext *from, const
     if (strcmp(left, right) != 0 || slack_ms > (traffic->has_partial ? READ_SLACK_MS : 0)) {
         redisReply *a = ask(from, "TYPE", key);
         redisReply *b = ask(to, "TYPE", name);
-        fail_msg("%s (%s) is not %s (%s)", key, a->str, name, b->str);
+        fail_msg("%s (%s, %s) is not %s (%s, %s), times to live %lld ms apart",
+                 key,
+                 a->str,
+                 left,
+                 name,
+                 b->str,
+                 right,
+                 (long long)slack_ms);
     }
     return true;
 }
@@ -531,6 +538,7 @@ round_trip(const struct rule_set *set, uint64_t seed, bool has_databases, bool h
     }
     send_traffic(&traffic, 3000); /* lost, and continued in the middle */
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     compare_database(&traffic, 0);
     if (has_databases) {
         compare_database(&traffic, 1);
@@ -649,6 +657,7 @@ static void torture(uint32_t source_masters,
     send_traffic(&traffic, 500);
     live_wait_phase(&cli, "live");
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
     compare_database(&traffic, 0);
     if (traffic.has_databases) {

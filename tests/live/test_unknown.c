@@ -175,6 +175,7 @@ static void test_cluster(void **state)
         test_command_ok(redis, "synctest.box set box%d %d", i, i);
     }
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     live_assert_equal(&source, &to);
     /* What no shard can run is read at the source. */
     test_command_ok(redis, "synctest.push v 2 foo bar");
@@ -188,6 +189,7 @@ static void test_cluster(void **state)
     }
     test_client_flush(source.client);
     live_wait_level(&cli, &source);
+    live_wait_exact(&cli);
     assert_int_not_equal(live_total(&cli, "held_peak"), 0);
     live_assert_equal(&source, &to);
     test_command_ok(redis, "synctest.count");

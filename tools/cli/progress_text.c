@@ -141,6 +141,9 @@ void progress_line(const struct progress *progress,
         if (!status->latency_is_estimate) {
             text_add(out, " latency=%lldms", (long long)status->latency_ms);
         }
+        if (status->ttl_put_off) {
+            text_add(out, " ttl=put-off");
+        }
         add_throttles(out, status);
         return;
     }

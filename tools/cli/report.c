@@ -150,6 +150,7 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "values_corrupt", status->values_corrupt);
     set_lag(out, status->lag_bytes, status->lag_ms);
     set_latency(out, status->latency_ms, status->latency_is_estimate);
+    (void)json_object_set_new(out, "ttl_put_off", json_boolean(status->ttl_put_off));
     event_set_number(out, "memory_bytes", status->memory_bytes);
     event_set_number(out, "memory_limit_bytes", status->memory_limit_bytes);
     if (status->io != NULL) {
@@ -287,9 +288,8 @@ static void add_losses(const struct syn_status *status, struct text *out)
                  (unsigned long long)status->relayed,
                  (unsigned long long)status->held_peak);
     }
-    uint64_t diverged =
-        status->diverged_no_effect + status->diverged_error + status->diverged_script +
-        status->diverged_relay;
+    uint64_t diverged = status->diverged_no_effect + status->diverged_error +
+                        status->diverged_script + status->diverged_relay;
     if (diverged > 0) {
         text_add(out,
                  "; %llu commands found another state at the destination than at the source",

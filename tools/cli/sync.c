@@ -211,6 +211,8 @@ static void finish(struct sync_run *run)
     pthread_mutex_unlock(&run->lock);
     phase_times_end(&times, monotonic_ms());
     if (run->output.is_json) {
+        progress_sample(&run->progress, status, monotonic_ms());
+        report_progress(&run->output, &run->progress, status);
         report_result(&run->output, &times, status, &run->err);
     } else {
         run->text.size = 0;
