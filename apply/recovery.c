@@ -650,6 +650,23 @@ enum recovery_verdict recovery_judge(struct stream *stream,
                                                                     : RECOVERY_FAIL;
 }
 
+bool recovery_judge_again(struct stream *stream,
+                          const struct command_info *info,
+                          const uint8_t *bytes,
+                          const struct resp_command *command,
+                          uint64_t source_db,
+                          bool *is_left_out,
+                          struct syn_err *err)
+{
+    *is_left_out = UNLIKELY(stream->recovery != NULL) && stream->keys.count > 0 &&
+                   judge_keys(stream, info, bytes, command, source_db).dirty > 0;
+    if (LIKELY(!*is_left_out)) {
+        return true;
+    }
+    counter_add(&stream->left_out, 1);
+    return make_dirty(stream, info, bytes, command, source_db, err);
+}
+
 bool recovery_is_new(struct stream *stream,
                      const struct command_info *info,
                      const uint8_t *bytes,

@@ -34,8 +34,9 @@
  * 4. What is left out before the reading has an offset that the source had reached by then, so it
  * is part of the value that is read.
  *
- * A command that waited behind a relay (relay.h) was judged when it came. Before keys are read, and
- * before names are removed, nothing waits any more.
+ * A command that waits for a relay (relay.h), or for room to wait, was judged when it came; keys
+ * may become dirty meanwhile, so it is looked at again before it is applied. Before keys are read,
+ * and before names are removed, nothing waits any more.
  *
  * Threads:   the stream's decoder. Reading keys blocks it, for as long as --connect-timeout allows.
  * Limits:    RECOVERY_KEYS_MAX keys; beyond, the stream needs a new full copy, and says so
@@ -84,6 +85,15 @@ MUST_CHECK bool recovery_is_new(struct stream *stream,
                                 uint64_t source_db,
                                 bool *is_new,
                                 struct syn_err *err);
+/* A command that was judged has waited since, and one of its keys may have become dirty meanwhile
+ * (relay.h): then all are, and it is left out. */
+MUST_CHECK bool recovery_judge_again(struct stream *stream,
+                                     const struct command_info *info,
+                                     const uint8_t *bytes,
+                                     const struct resp_command *command,
+                                     uint64_t source_db,
+                                     bool *is_left_out,
+                                     struct syn_err *err);
 /* The open transaction is over: it counts as one command. */
 void recovery_transaction_end(struct stream *stream);
 /* Whether the lane has executed what has the stream's present offset. */

@@ -3,8 +3,11 @@
  *
  * Everything here is about a command at its place in the stream, before it wrote anything. It may
  * wait for room among the held commands, and held commands of the same stream run meanwhile; a key
- * that was not held before that wait is not held behind it, as held commands add none.
+ * that was not held before that wait is not held behind it, as held commands add none. But a held
+ * command may leave its keys to be read at the source (recovery.h), so whoever waited and goes on
+ * at once, without being held, looks again whether a key is dirty.
  */
+#include "apply/recovery.h"
 #include "apply/relay_private.h"
 
 #include <string.h>
@@ -139,7 +142,9 @@ bool relay_admit(struct stream *stream,
     if (!relay_holds(stream->relay, bytes, command, &stream->keys) || is_in_pieces(&call)) {
         return true;
     }
-    return queue(&call, is_taken, err);
+    return queue(&call, is_taken, err) &&
+           (*is_taken ||
+            recovery_judge_again(stream, info, bytes, command, source_db, is_taken, err));
 }
 
 /* ---- pieces ---- */
@@ -202,6 +207,11 @@ bool relay_forward_args(struct stream *stream,
         if (is_taken) {
             return true;
         }
+    }
+    /* The command was judged, but this or another piece of it may have waited since. */
+    if (UNLIKELY(stream->recovery != NULL) && recovery_is_dirty(stream, source_db, &args[key])) {
+        counter_add(&stream->left_out, 1);
+        return true;
     }
     const struct route *route = stream->task->route;
     uint16_t slot = route_slot(route, args[key].bytes, args[key].size);
@@ -277,6 +287,20 @@ static bool begin(const struct relay_call *call, struct syn_err *err)
     }
     if (!fits || call->ask_count > relay->answers.count / 2) {
         return need_room(call, err);
+    }
+    bool is_left_out;
+    if (!recovery_judge_again(call->stream,
+                              call->info,
+                              call->bytes,
+                              call->command,
+                              call->source_db,
+                              &is_left_out,
+                              err)) {
+        return false;
+    }
+    if (UNLIKELY(is_left_out)) {
+        count_without(call);
+        return true;
     }
     if (!relay_is_busy(relay)) {
         relay->now_ms = clock_monotonic_ms();

@@ -512,7 +512,20 @@ static bool transaction_hold(struct stream *stream,
 }
 
 static bool
-transaction_whole(struct stream *stream, const struct transaction_place *place, struct syn_err *err)
+transaction_find_place(struct stream *stream, struct transaction_place *place, struct syn_err *err)
+{
+    const struct transaction *transaction = &stream->transaction;
+    *place = (struct transaction_place){.is_whole = true, .slot = SLOT_NONE};
+    for (uint32_t i = 0; i < transaction->command_count && place->is_whole; i++) {
+        if (!command_find_place(stream, &transaction->commands[i], place, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+transaction_whole(struct stream *stream, struct transaction_place *place, struct syn_err *err)
 {
     if (UNLIKELY(place->is_held)) {
         bool is_taken;
@@ -521,6 +534,13 @@ transaction_whole(struct stream *stream, const struct transaction_place *place, 
         }
         if (is_taken) {
             return true;
+        }
+        /* It waited, and keys of it may have become dirty: then each command is judged. */
+        if (!transaction_find_place(stream, place, err)) {
+            return false;
+        }
+        if (!place->is_whole) {
+            return transaction_split(stream, err);
         }
     }
     bool is_alone = place->is_alone && stream->task->route->lane_count > 1;
@@ -540,11 +560,9 @@ bool transaction_end(struct stream *stream, struct syn_err *err)
         transaction_clear(stream);
         return true;
     }
-    struct transaction_place place = {.is_whole = true, .slot = SLOT_NONE};
-    for (uint32_t i = 0; i < transaction->command_count && place.is_whole; i++) {
-        if (!command_find_place(stream, &transaction->commands[i], &place, err)) {
-            return false;
-        }
+    struct transaction_place place;
+    if (!transaction_find_place(stream, &place, err)) {
+        return false;
     }
     bool is_done = true;
     if (place.is_whole && place.count > 1) {

@@ -50,8 +50,9 @@ struct origin {
     struct store store;
     struct bytes bytes; /* of the stream */
     struct history histories[STORE_ENTRIES];
-    _Atomic size_t fed; /* W: test. R: the source's thread, relaxed */
-    uint64_t *ends;     /* of commands and transactions: offsets in the stream */
+    size_t fed;             /* the test's own                                              */
+    _Atomic size_t written; /* W: test, only ever more. R: the source's thread, relaxed */
+    uint64_t *ends;         /* of commands and transactions: offsets in the stream */
     uint32_t end_count;
     struct value_source values;
     struct random values_random; /* the source's thread's */
@@ -280,9 +281,9 @@ static void make_stream(struct model *model, uint32_t s)
 static uint64_t value_offset(void *arg)
 {
     struct origin *origin = arg;
-    uint64_t fed = OFFSET + atomic_load_relaxed(&origin->fed);
+    uint64_t written = OFFSET + atomic_load_relaxed(&origin->written);
     uint32_t i = 0;
-    while (i + 1 < origin->end_count && origin->ends[i] < fed) {
+    while (i + 1 < origin->end_count && origin->ends[i] < written) {
         i++;
     }
     i += random_below(&origin->values_random, origin->lag_most + 1);
@@ -427,15 +428,16 @@ static bool feed_more(struct model *model)
     bool is_done = true;
     for (uint32_t s = 0; s < model->run->streams; s++) {
         struct origin *origin = &model->origins[s];
-        size_t left = origin->bytes.size - atomic_load_relaxed(&origin->fed);
+        size_t left = origin->bytes.size - origin->fed;
         size_t take = random_below(&model->random, 3000);
         take = take < left ? take : left;
-        /* The source has it before the program: its values are never older. */
-        size_t fed = atomic_load_relaxed(&origin->fed);
-        atomic_store_relaxed(&origin->fed, fed + take);
-        fed += rig_feed_some(model->rig, s, origin->bytes.bytes + fed, take);
-        atomic_store_relaxed(&origin->fed, fed);
-        is_done = is_done && fed == origin->bytes.size;
+        /* The source has it before the program, and what it has it keeps, though it may not be able
+         * to send all of it: its values are never older, and its offset never falls. */
+        if (origin->fed + take > atomic_load_relaxed(&origin->written)) {
+            atomic_store_relaxed(&origin->written, origin->fed + take);
+        }
+        origin->fed += rig_feed_some(model->rig, s, origin->bytes.bytes + origin->fed, take);
+        is_done = is_done && origin->fed == origin->bytes.size;
     }
     return is_done;
 }
