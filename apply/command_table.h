@@ -96,8 +96,8 @@ struct command_info {
         *name; /* upper case; "XGROUP CREATE" for a subcommand that has an entry of its own */
     uint8_t name_size;
     enum command_class class;
-    uint8_t group;  /* enum command_group  */
-    uint8_t answer; /* enum command_answer */
+    uint8_t group;     /* enum command_group  */
+    uint8_t answer;    /* enum command_answer */
     int16_t arity;     /* negative: at least */
     bool is_write;     /* the servers' own flag */
     bool is_key_first; /* exactly one key, at argv[1]: the common case, no search needed */

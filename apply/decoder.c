@@ -1,6 +1,7 @@
 /*
  * The decoder's loop. It never spins: with nothing to take it flushes, and sleeps until a feed, a
- * returning batch or the control thread wakes it.
+ * returning batch or the control thread wakes it. In one thread with its reader and its applier
+ * (solo.h) each turn gives way to them, and so does each sleep.
  */
 #include "apply/recovery.h"
 #include "apply/snapshot_mend.h"
@@ -193,6 +194,7 @@ static bool decoder_run(struct decoder *decoder, struct syn_err *err)
             flushed_ns = now_ns;
         }
         if (did) {
+            waker_yield(&decoder->waker);
             continue;
         }
         if (is_drain && decoder->router.unit_owner == NULL) {
@@ -209,9 +211,8 @@ static bool decoder_run(struct decoder *decoder, struct syn_err *err)
     return ERR(err, SYN_CODE_STOPPED, "stopped");
 }
 
-static void *decoder_main(void *arg)
+void decoder_work(struct decoder *decoder)
 {
-    struct decoder *decoder = arg;
     struct syn_err err;
     err_clear(&err);
     if (decoder_run(decoder, &err)) {
@@ -220,6 +221,11 @@ static void *decoder_main(void *arg)
     } else if (err.code != SYN_CODE_STOPPED) {
         failure_raise(decoder->task->failure, &err);
     }
+}
+
+static void *decoder_main(void *arg)
+{
+    decoder_work(arg);
     return NULL;
 }
 
@@ -232,13 +238,18 @@ bool decoder_init(struct decoder *decoder, uint32_t index, struct task *task, st
     return decoder->has_waker;
 }
 
+void decoder_assign(struct decoder *decoder, struct stream **streams, uint32_t stream_count)
+{
+    decoder->streams = streams;
+    decoder->stream_count = stream_count;
+}
+
 bool decoder_start(struct decoder *decoder,
                    struct stream **streams,
                    uint32_t stream_count,
                    struct syn_err *err)
 {
-    decoder->streams = streams;
-    decoder->stream_count = stream_count;
+    decoder_assign(decoder, streams, stream_count);
     decoder->is_started =
         thread_start(&decoder->thread, "decode", decoder->index, decoder_main, decoder, err);
     return decoder->is_started;

@@ -399,7 +399,7 @@ void lane_deinit(struct lane *lane)
     lane->fd = -1;
 }
 
-static bool applier_poll(void *arg)
+bool applier_poll(void *arg)
 {
     struct applier *applier = arg;
     bool did = false;
@@ -425,15 +425,15 @@ static bool applier_is_quiet(const struct applier *applier)
     return true;
 }
 
-static void *applier_main(void *arg)
+void applier_begin(struct applier *applier)
 {
-    struct applier *applier = arg;
     for (uint32_t i = 0; i < applier->lane_count; i++) {
         lane_receive(applier->lanes[i]);
     }
-    while (!atomic_load_acquire(&applier->stop_wanted)) {
-        io_loop_step(applier->loop, applier_poll, applier, -1);
-    }
+}
+
+void applier_end(struct applier *applier)
+{
     for (uint32_t i = 0; i < applier->lane_count; i++) {
         struct lane *lane = applier->lanes[i];
         lane->is_failed = true; /* nothing new is started from the completions that follow */
@@ -444,7 +444,31 @@ static void *applier_main(void *arg)
     while (!applier_is_quiet(applier)) {
         io_loop_step(applier->loop, NULL, NULL, 10);
     }
+}
+
+static void *applier_main(void *arg)
+{
+    struct applier *applier = arg;
+    applier_begin(applier);
+    while (!atomic_load_acquire(&applier->stop_wanted)) {
+        io_loop_step(applier->loop, applier_poll, applier, -1);
+    }
+    applier_end(applier);
     return NULL;
+}
+
+static void applier_init(struct applier *applier,
+                         struct lane **lanes,
+                         uint32_t lane_count,
+                         struct failure *failure)
+{
+    memset(applier, 0, sizeof(*applier));
+    applier->lanes = lanes;
+    applier->lane_count = lane_count;
+    applier->failure = failure;
+    for (uint32_t i = 0; i < lane_count; i++) {
+        lanes[i]->applier = applier;
+    }
 }
 
 bool applier_start(struct applier *applier,
@@ -455,17 +479,11 @@ bool applier_start(struct applier *applier,
                    struct failure *failure,
                    struct syn_err *err)
 {
-    memset(applier, 0, sizeof(*applier));
-    applier->lanes = lanes;
-    applier->lane_count = lane_count;
-    applier->failure = failure;
+    applier_init(applier, lanes, lane_count, failure);
     applier->index = index;
     applier->loop = io_loop_new(backend, err);
     if (applier->loop == NULL) {
         return false;
-    }
-    for (uint32_t i = 0; i < lane_count; i++) {
-        lanes[i]->applier = applier;
     }
     if (!thread_start(&applier->thread, "apply", index, applier_main, applier, err)) {
         io_loop_free(applier->loop);
@@ -476,6 +494,18 @@ bool applier_start(struct applier *applier,
     return true;
 }
 
+void applier_host(struct applier *applier,
+                  struct io_loop *loop,
+                  struct lane **lanes,
+                  uint32_t lane_count,
+                  struct failure *failure)
+{
+    applier_init(applier, lanes, lane_count, failure);
+    applier->loop = loop;
+    applier->is_started = true;
+    applier->is_hosted = true;
+}
+
 void applier_stop(struct applier *applier)
 {
     if (!applier->is_started) {
@@ -483,8 +513,10 @@ void applier_stop(struct applier *applier)
     }
     atomic_store_release(&applier->stop_wanted, true);
     waker_signal(io_loop_waker(applier->loop));
-    pthread_join(applier->thread, NULL);
-    io_loop_free(applier->loop);
+    if (!applier->is_hosted) {
+        pthread_join(applier->thread, NULL);
+        io_loop_free(applier->loop);
+        applier->loop = NULL;
+    }
     applier->is_started = false;
-    applier->loop = NULL;
 }

@@ -91,6 +91,7 @@ struct applier {
     struct failure *failure;
     _Atomic bool stop_wanted; /* W: control, release. R: applier. */
     bool is_started;
+    bool is_hosted; /* in a loop that somebody else steps */
     uint32_t index;
 };
 
@@ -114,7 +115,18 @@ MUST_CHECK bool applier_start(struct applier *applier,
                               uint32_t index,
                               struct failure *failure,
                               struct syn_err *err);
-/* Stops at once, whatever is in the air, and joins. A zeroed applier is allowed. */
+/* The same without a thread: whoever steps the loop calls applier_begin first, applier_poll in each
+ * turn, and applier_end, which steps it, once stop_wanted is set. */
+void applier_host(struct applier *applier,
+                  struct io_loop *loop,
+                  struct lane **lanes,
+                  uint32_t lane_count,
+                  struct failure *failure);
+void applier_begin(struct applier *applier);
+bool applier_poll(void *applier);
+void applier_end(struct applier *applier);
+/* Stops at once, whatever is in the air, and joins the thread, if it has one. A zeroed applier is
+ * allowed. */
 void applier_stop(struct applier *applier);
 
 #endif

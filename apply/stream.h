@@ -356,6 +356,10 @@ MUST_CHECK bool decoder_start(struct decoder *decoder,
                               struct stream **streams,
                               uint32_t stream_count,
                               struct syn_err *err);
+/* The same without a thread: the caller's runs decoder_work until a drain is complete, a failure or
+ * task->abort. */
+void decoder_assign(struct decoder *decoder, struct stream **streams, uint32_t stream_count);
+void decoder_work(struct decoder *decoder);
 void decoder_stop(
     struct decoder *decoder); /* task->abort is set; joins. A zeroed decoder is allowed */
 void decoder_deinit(struct decoder *decoder);

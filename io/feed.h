@@ -111,6 +111,7 @@ struct reader {
     uint32_t feed_count;
     _Atomic bool stop_wanted;
     bool is_started;
+    bool is_hosted; /* in a loop that somebody else steps */
 };
 
 MUST_CHECK bool feed_init(struct feed *feed,
@@ -128,9 +129,18 @@ MUST_CHECK bool reader_start(struct reader *reader,
                              uint32_t feed_count,
                              uint32_t index,
                              struct syn_err *err);
-/* Asks all its feeds to stop and joins the thread. A zeroed reader is allowed. Chunks may come back
- * and reader_wake may be called until the feeds are deinitialised: the waker lives until then, that
- * of files inside the reader. */
+/* The same, of servers, without a thread: whoever steps the loop calls reader_poll in each turn,
+ * sleeps at most reader_timeout_ms, and goes on until reader_is_finished. */
+void reader_host(struct reader *reader,
+                 struct io_loop *loop,
+                 struct feed **feeds,
+                 uint32_t feed_count);
+bool reader_poll(void *reader);
+int reader_timeout_ms(const struct reader *reader);
+bool reader_is_finished(const struct reader *reader);
+/* Asks all its feeds to stop and joins the thread, if it has one. A zeroed reader is allowed.
+ * Chunks may come back and reader_wake may be called until the feeds are deinitialised: the waker
+ * lives until then, that of files inside the reader. */
 void reader_stop(struct reader *reader);
 static inline struct waker *reader_waker(struct reader *reader)
 {

@@ -361,7 +361,7 @@ static bool reader_turn(struct reader *reader, bool is_stopping)
     return did;
 }
 
-static bool reader_is_finished(const struct reader *reader)
+static bool files_are_finished(const struct reader *reader)
 {
     for (uint32_t i = 0; i < reader->feed_count; i++) {
         if (!feed_file_is_ended(reader->feeds[i])) {
@@ -397,7 +397,7 @@ void *feed_file_reader_run(void *arg)
     for (;;) {
         bool is_stopping = atomic_load_acquire(&reader->stop_wanted);
         bool did = reader_turn(reader, is_stopping);
-        if (is_stopping && reader_is_finished(reader)) {
+        if (is_stopping && files_are_finished(reader)) {
             return NULL;
         }
         if (!did) {

@@ -1,5 +1,6 @@
 /*
- * The reader's thread: one loop, several feeds, each looked at once per turn.
+ * The reader's thread: one loop, several feeds, each looked at once per turn. Or its part of a
+ * thread that does more.
  *
  * The feeds have no timers of their own: the turn's timeout is the earliest time at which one of
  * them has something to do.
@@ -7,7 +8,7 @@
 #include "io/feed_file.h"
 #include "io/feed_private.h"
 
-static bool reader_poll(void *arg)
+bool reader_poll(void *arg)
 {
     struct reader *reader = arg;
     bool is_stopping = atomic_load_acquire(&reader->stop_wanted);
@@ -19,7 +20,7 @@ static bool reader_poll(void *arg)
     return did;
 }
 
-static int reader_timeout_ms(const struct reader *reader)
+int reader_timeout_ms(const struct reader *reader)
 {
     uint64_t due = NEVER_NS;
     for (uint32_t i = 0; i < reader->feed_count; i++) {
@@ -37,7 +38,7 @@ static int reader_timeout_ms(const struct reader *reader)
     return left_ms < INT32_MAX ? (int)left_ms : INT32_MAX;
 }
 
-static bool reader_is_finished(const struct reader *reader)
+bool reader_is_finished(const struct reader *reader)
 {
     if (!atomic_load_acquire(&reader->stop_wanted)) {
         return false;
@@ -132,6 +133,19 @@ bool reader_start(struct reader *reader,
     return true;
 }
 
+void reader_host(struct reader *reader,
+                 struct io_loop *loop,
+                 struct feed **feeds,
+                 uint32_t feed_count)
+{
+    *reader = (struct reader){.loop = loop,
+                              .feeds = feeds,
+                              .feed_count = feed_count,
+                              .is_started = true,
+                              .is_hosted = true};
+    feeds_take(reader);
+}
+
 void reader_stop(struct reader *reader)
 {
     if (!reader->is_started) {
@@ -139,6 +153,10 @@ void reader_stop(struct reader *reader)
     }
     atomic_store_release(&reader->stop_wanted, true);
     reader_wake(reader);
+    if (reader->is_hosted) {
+        reader->is_started = false;
+        return;
+    }
     pthread_join(reader->thread, NULL);
     reader->is_started = false;
     /* A loop's waker lives on in the feeds, which keep the loop: see reader_stop in feed.h. */

@@ -8,6 +8,9 @@
 bool waker_init(struct waker *waker, struct syn_err *err)
 {
     atomic_store_relaxed(&waker->is_asleep, false);
+    waker->step = NULL;
+    waker->step_arg = NULL;
+    waker->host = NULL;
     waker->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (waker->fd < 0) {
         return ERR_SYS(err, SYN_CODE_SYSTEM, errno, "cannot create an eventfd");
@@ -23,8 +26,19 @@ void waker_deinit(struct waker *waker)
     }
 }
 
+void waker_serve(struct waker *waker, struct waker *host, waker_step *step, void *arg)
+{
+    waker->host = host;
+    waker->step = step;
+    waker->step_arg = arg;
+}
+
 void waker_signal(struct waker *waker)
 {
+    if (waker->host != NULL) {
+        waker_wake(waker->host);
+        return;
+    }
     uint64_t one = 1;
     /* EAGAIN means that the counter is at its maximum: the sleeper is awake anyway. */
     ssize_t written = write(waker->fd, &one, sizeof(one));
@@ -40,6 +54,11 @@ void waker_drain(struct waker *waker)
 
 void waker_wait(struct waker *waker, int timeout_ms)
 {
+    if (waker->step != NULL) {
+        waker->step(waker->step_arg, timeout_ms);
+        waker_done(waker);
+        return;
+    }
     struct pollfd pollfd = {.fd = waker->fd, .events = POLLIN};
     if (poll(&pollfd, 1, timeout_ms) > 0) {
         waker_drain(waker);

@@ -301,6 +301,13 @@ static bool mode_build(const struct syn_config *from, struct config *out, struct
                    "while the snapshot is copied");
     }
     out->mode = once ? SYNC_ONCE : snapshot_only ? SYNC_SNAPSHOT_ONLY : SYNC_FOLLOW;
+    if (number_of(from, OPTION_ONE_THREAD) == ONE_THREAD_ON &&
+        (number_of(from, OPTION_READERS) > 1 || number_of(from, OPTION_DECODERS) > 1)) {
+        return ERR(err,
+                   SYN_CODE_CONFIG,
+                   "one-thread on leaves room for one reader and one decoder: leave readers and "
+                   "decoders out, or one-thread");
+    }
     bool fast = is_set(from, OPTION_FAST);
     if (fast && is_set(from, OPTION_FULL)) {
         return ERR(err, SYN_CODE_CONFIG, "full and fast exclude each other: leave one out");
@@ -329,6 +336,7 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     out->on_divergence = (enum divergence_policy)number_of(from, OPTION_ON_DIVERGENCE);
     out->publishes = number_of(from, OPTION_PUBLISH) != 0;
     out->prefer_replica = number_of(from, OPTION_PREFER_REPLICA) != 0;
+    out->one_thread = (enum one_thread)number_of(from, OPTION_ONE_THREAD);
     out->reader_count = (uint32_t)number_of(from, OPTION_READERS);
     out->decoder_count = (uint32_t)number_of(from, OPTION_DECODERS);
     out->lane_count = (uint32_t)number_of(from, OPTION_LANES);

@@ -28,6 +28,8 @@ enum sync_mode {
     SYNC_SNAPSHOT_ONLY, /* the snapshot                                                           */
 };
 
+/* In the order of the choices. */
+enum one_thread { ONE_THREAD_AUTO, ONE_THREAD_ON, ONE_THREAD_OFF };
 enum nonempty_policy { NONEMPTY_STOP, NONEMPTY_OVERWRITE };
 enum verify_mode { VERIFY_FULL, VERIFY_FAST };
 
@@ -78,6 +80,7 @@ struct config {
     struct select select; /* rules for keys, types and commands */
     bool drops_partial;   /* on-partial drop                     */
     enum io_backend io;
+    enum one_thread one_thread;
     uint32_t reader_count;  /* 0: chosen by the engine */
     uint32_t decoder_count; /* 0: chosen by the engine */
     uint32_t lane_count;    /* per destination shard; 0: chosen by the engine */

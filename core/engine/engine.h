@@ -18,6 +18,7 @@
 
 #include <pthread.h>
 
+#include "apply/solo.h"
 #include "apply/stream.h"
 #include "apply/topology.h"
 #include "core/engine/config.h"
@@ -123,6 +124,8 @@ struct syn_engine {
     struct failure failure;
     struct waker control_waker;
     struct task task;
+    struct solo solo; /* is_solo: its thread is all that reads, decodes and writes */
+    bool is_solo;
     struct route route;
     uint32_t stream_count;
     uint32_t decoder_count;

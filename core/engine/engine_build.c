@@ -43,6 +43,17 @@ static uint32_t processor_count(void)
     return count > 0 ? (uint32_t)count : 1;
 }
 
+/* As few threads as there are processors for them. */
+static bool is_solo(const struct syn_engine *engine, uint32_t processors)
+{
+    const struct config *config = &engine->config;
+    if (engine_has_files(engine) || config->one_thread == ONE_THREAD_OFF) {
+        return false;
+    }
+    bool is_chosen = config->reader_count != 0 || config->decoder_count != 0;
+    return config->one_thread == ONE_THREAD_ON || (!is_chosen && processors <= 2);
+}
+
 static uint32_t choose(uint32_t wanted, uint32_t otherwise, uint32_t most)
 {
     uint32_t count = wanted != 0 ? wanted : otherwise;
@@ -101,6 +112,10 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
     }
     engine->stream_count = engine->source.shard_count;
     engine->lane_count = lanes_each * engine->destination.shard_count;
+    engine->is_solo = is_solo(engine, processors);
+    if (engine->is_solo) {
+        processors = 1;
+    }
     /* A decoder does about half of the work, readers and appliers mostly wait in the kernel. */
     engine->decoder_count = choose(config->decoder_count, processors / 2, engine->stream_count);
     engine->reader_count = choose(config->reader_count, processors / 4, engine->stream_count);
@@ -416,8 +431,37 @@ share(void **list, char *first, size_t size, uint32_t count, uint32_t s, uint32_
     return taken;
 }
 
+static bool start_solo(struct syn_engine *engine, struct syn_err *err)
+{
+    void **list = engine->lists;
+    struct solo *solo = &engine->solo;
+    if (!solo_init(solo, engine->config.io, err)) {
+        return false;
+    }
+    share(list, (char *)engine->lanes, sizeof(struct lane), engine->lane_count, 0, 1);
+    applier_host(&engine->appliers[0],
+                 solo->loop,
+                 (struct lane **)list,
+                 engine->lane_count,
+                 &engine->failure);
+    list += engine->lane_count;
+    engine->io_name = io_loop_backend_name(solo->loop);
+    if (!asker_start(&engine->asker, engine->questions, engine->stream_count, err)) {
+        return false;
+    }
+    share(list, (char *)engine->feeds, sizeof(struct feed), engine->stream_count, 0, 1);
+    reader_host(&engine->readers[0], solo->loop, (struct feed **)list, engine->stream_count);
+    list += engine->stream_count;
+    share(list, (char *)engine->streams, sizeof(struct stream), engine->stream_count, 0, 1);
+    decoder_assign(&engine->decoders[0], (struct stream **)list, engine->stream_count);
+    return solo_start(solo, &engine->readers[0], &engine->appliers[0], &engine->decoders[0], err);
+}
+
 bool engine_start_threads(struct syn_engine *engine, struct syn_err *err)
 {
+    if (engine->is_solo) {
+        return start_solo(engine, err);
+    }
     enum io_backend io = engine->config.io;
     void **list = engine->lists;
     for (uint32_t i = 0; i < engine->applier_count; i++) {
@@ -467,6 +511,7 @@ bool engine_start_threads(struct syn_engine *engine, struct syn_err *err)
 void engine_stop_threads(struct syn_engine *engine)
 {
     atomic_store_release(&engine->task.abort, true);
+    solo_stop_decoder(&engine->solo);
     for (uint32_t i = 0; engine->decoders != NULL && i < engine->decoder_count; i++) {
         decoder_stop(&engine->decoders[i]);
     }
@@ -477,6 +522,8 @@ void engine_stop_threads(struct syn_engine *engine)
     for (uint32_t i = 0; engine->readers != NULL && i < engine->reader_count; i++) {
         reader_stop(&engine->readers[i]);
     }
+    solo_stop(&engine->solo);
+    solo_deinit(&engine->solo);
 }
 
 void engine_demolish(struct syn_engine *engine)

@@ -305,6 +305,16 @@ static const struct syn_option table[] = {
                    .help = "How sockets are driven: auto is io_uring where the kernel allows it.",
                    .choices = "auto|uring|epoll",
                    .kind = SYN_OPTION_CHOICE},
+    [OPTION_ONE_THREAD] = {.name = "one-thread",
+                           .env = "SYNCLINE_ONE_THREAD",
+                           .value_name = "auto|on|off",
+                           .default_text = "auto",
+                           .help = "Read, decode and write in one thread; auto: on up to two "
+                                   "cores, where it is sooner than handing on between threads, "
+                                   "unless readers or decoders say how many. Files have a thread "
+                                   "of their own.",
+                           .choices = "auto|on|off",
+                           .kind = SYN_OPTION_CHOICE},
     [OPTION_READERS] = {.name = "readers",
                         .env = "SYNCLINE_READERS",
                         .value_name = "N",

@@ -709,6 +709,20 @@ static void rig_source(struct rig *rig, uint32_t i)
         stream_init(&source->stream, (uint16_t)i, &rig->task, &source->feed, decoder, &rig->err));
 }
 
+static void rig_start_solo(struct rig *rig)
+{
+    const struct rig_options *options = &rig->options;
+    ASSERT(options->decoders == 1 && !options->is_stepped);
+    for (uint32_t i = 0; i < options->streams; i++) {
+        rig->decoder_streams[0][i] = &rig->sources[i].stream;
+    }
+    ASSERT(solo_init(&rig->solo, options->backend, &rig->err));
+    applier_host(&rig->applier, rig->solo.loop, rig->lane_list, options->lanes, &rig->failure);
+    reader_host(&rig->solo_reader, rig->solo.loop, NULL, 0);
+    decoder_assign(&rig->decoders[0], rig->decoder_streams[0], options->streams);
+    ASSERT(solo_start(&rig->solo, &rig->solo_reader, &rig->applier, &rig->decoders[0], &rig->err));
+}
+
 struct rig *rig_new(const struct rig_options *given)
 {
     struct rig *rig = mem_alloc_aligned(MEM_TOOLS, CACHE_LINE, sizeof(*rig));
@@ -746,6 +760,10 @@ struct rig *rig_new(const struct rig_options *given)
     for (uint32_t i = 0; i < options->streams; i++) {
         rig_source(rig, i);
     }
+    if (options->is_solo) {
+        rig_start_solo(rig);
+        return rig;
+    }
     ASSERT(applier_start(&rig->applier,
                          options->backend,
                          rig->lane_list,
@@ -767,10 +785,14 @@ void rig_free(struct rig *rig)
 {
     struct rig_options *options = &rig->options;
     atomic_store_release(&rig->task.abort, true);
+    solo_stop_decoder(&rig->solo);
     for (uint32_t d = 0; d < options->decoders; d++) {
         decoder_stop(&rig->decoders[d]);
     }
     applier_stop(&rig->applier);
+    reader_stop(&rig->solo_reader);
+    solo_stop(&rig->solo);
+    solo_deinit(&rig->solo);
     for (uint32_t i = 0; i < options->streams; i++) {
         stream_deinit(&rig->sources[i].stream);
         feed_deinit(&rig->sources[i].feed);

@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "apply/solo.h"
 #include "apply/stream_private.h"
 
 #define RIG_TIMEOUT_MS 20000
@@ -103,6 +104,7 @@ struct rig_options {
     uint32_t streams;  /* 0: 1 */
     uint32_t decoders; /* 0: 1; stream i belongs to decoder i % decoders              */
     bool is_stepped;
+    bool is_solo;         /* the only decoder and the applier share a thread, see solo.h       */
     uint32_t chunk_bytes; /* 0: 4096 */
     uint32_t chunk_count; /* 0: 8    */
     uint32_t headroom_bytes;
@@ -145,6 +147,8 @@ struct rig {
     struct waker control;
     struct lane lanes[RIG_LANES_MAX];
     struct applier applier;
+    struct solo solo;
+    struct reader solo_reader; /* without feeds: the test feeds chunks itself */
     struct decoder decoders[2];
     struct source sources[RIG_STREAMS_MAX];
     struct stream *decoder_streams[2][RIG_STREAMS_MAX];

@@ -470,6 +470,7 @@ static void model_run(const struct run *run)
                                                .shards = run->lanes,
                                                .streams = run->streams,
                                                .decoders = run->streams,
+                                               .is_solo = run->streams == 1 && run->seed % 2 == 1,
                                                .batch_ops = run->batch_ops,
                                                .relay = run->relay,
                                                .answerer = answer,

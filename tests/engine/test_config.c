@@ -361,6 +361,12 @@ static void test_missing_and_exclusive(void **state)
     set(config, "fast", "no");
     build(config);
     assert_int_equal(built.verify, VERIFY_FULL);
+    set(config, "one-thread", "on");
+    set(config, "decoders", "2");
+    build_fails(config, "one-thread on leaves room for one reader and one decoder");
+    set(config, "decoders", "1");
+    build(config);
+    assert_int_equal(built.one_thread, ONE_THREAD_ON);
     set(config, "io", "epoll");
     set(config, "on-nonempty", "overwrite");
     set(config, "retry-connection", "0");

@@ -34,8 +34,30 @@ static void create_file(const char *path)
     fclose(file);
 }
 
+/* Programs run in one thread and in several by turns, unless the environment or the arguments say
+ * how. */
+static void choose_threads(const char *const *arguments)
+{
+    static bool is_chosen, is_one;
+    bool says = arguments[0] == NULL || strcmp(arguments[0], "sync") != 0;
+    for (uint32_t i = 0; arguments[i] != NULL; i++) {
+        says = says || strcmp(arguments[i], "--one-thread") == 0 ||
+               strcmp(arguments[i], "--readers") == 0 || strcmp(arguments[i], "--decoders") == 0;
+    }
+    if (!is_chosen && getenv("SYNCLINE_ONE_THREAD") != NULL)
+        return;
+    is_chosen = true;
+    if (says) {
+        unsetenv("SYNCLINE_ONE_THREAD");
+        return;
+    }
+    is_one = !is_one;
+    setenv("SYNCLINE_ONE_THREAD", is_one ? "on" : "off", 1);
+}
+
 void test_cli_spawn(struct test_cli *cli, const char *const *arguments)
 {
+    choose_threads(arguments);
     static uint32_t run_count;
     const char *argv[WORDS_MAX + 2] = {test_cli_path()};
     for (uint32_t i = 0; arguments[i] != NULL; i++) {
