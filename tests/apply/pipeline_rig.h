@@ -2,10 +2,9 @@
  * The real middle of the pipeline between two false ends: feeds that a test fills by hand, and
  * destinations that record what they are sent and answer as told.
  *
- * Each lane has a peer: a thread on the other end of a socket pair that parses commands, keeps the
- * selected database and MULTI as a server does, checks the CRC of RESTORE payloads, and answers.
- * The decoders run in their threads, or (is_stepped) the test itself is the only decoder and moves
- * it with rig_step, so that an input cut at a place is really looked at there.
+ * Each lane has a peer (peer.h). The decoders run in their threads, or (is_stepped) the test itself
+ * is the only decoder and moves it with rig_step, so that an input cut at a place is really looked
+ * at there.
  *
  * Threads:   rig_* by the test. Fields of a peer named so are read under its lock.
  * Ownership: rig_new to rig_free; the rig owns everything in it.
@@ -14,86 +13,13 @@
 #ifndef TESTS_APPLY_PIPELINE_RIG_H
 #define TESTS_APPLY_PIPELINE_RIG_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "apply/solo.h"
 #include "apply/stream_private.h"
+#include "tests/apply/peer.h"
 
-#define RIG_TIMEOUT_MS 20000
+#define RIG_TIMEOUT_MS PEER_TIMEOUT_MS
 #define RIG_LANES_MAX 4
 #define RIG_STREAMS_MAX 3
-
-struct bytes {
-    uint8_t *bytes;
-    size_t size;
-    size_t capacity;
-};
-
-/* Answers a command in place of the peer, into `out`; false: the peer does. On the peer's thread,
- * under its lock. */
-typedef bool peer_answerer(void *arg,
-                           uint32_t peer,
-                           const uint8_t *bytes,
-                           const struct resp_command *command,
-                           struct bytes *out);
-
-/* What a peer does other than answer well. */
-struct peer_script {
-    uint64_t fail_at;       /* the n-th command (from 1) fails; 0: none                        */
-    const char *fail_name;  /* every command of this name fails; NULL: none                    */
-    uint64_t fail_in_exec;  /* the n-th command of each transaction (from 1) fails inside EXEC */
-    const char *fail_text;  /* how, without "-" and CRLF                                       */
-    uint64_t unclaimed;     /* ids of each XCLAIM that are not pending then                    */
-    const char *raw_answer; /* how, as these very bytes; NULL: fail_text                       */
-};
-
-struct peer {
-    pthread_t thread;
-    int fd;
-    struct waker waker;
-    uint32_t index;
-    peer_answerer *answerer; /* NULL: none */
-    void *answerer_arg;
-    /* W: test. R: peer. */
-    _Atomic uint64_t reply_limit; /* answer no more than this many commands; UINT64_MAX: all */
-    _Atomic bool is_stalled;      /* read nothing, answer nothing                            */
-    _Atomic bool is_stopping;
-
-    /* W: peer, under the lock. R: test, under the lock. */
-    pthread_mutex_t lock;
-    struct peer_script script; /* W: test, with rig_script */
-    uint64_t command_count;    /* received, SELECT and MULTI among them                           */
-    uint64_t reply_count;      /* answers handed to the socket                                    */
-    uint64_t restore_bad;      /* RESTORE payloads whose CRC was wrong; not in the digest         */
-    uint64_t group_max;        /* most pairs in one MSET                                          */
-    uint64_t digest;           /* of the effects in order: MSET as its SETs, no SELECT            */
-    uint64_t effect_count;
-    uint64_t bytes; /* received */
-    char *text;     /* "db NAME arg arg\n" for each command; long arguments cut  */
-    size_t text_size;
-    size_t text_capacity;
-
-    /* The peer's alone. */
-    uint32_t db;
-    bool is_multi;
-    uint32_t queued;
-    uint8_t *in;
-    size_t in_size;
-    size_t in_capacity;
-    struct resp_cutter cutter;
-    char *out;
-    size_t out_size;
-    size_t out_capacity;
-    uint64_t out_count; /* answers made, those not released among them */
-    uint64_t *out_ends; /* end of each answer still in `out`           */
-    size_t out_ends_count;
-    size_t out_ends_capacity;
-};
 
 #define RIG_TRANSACTION_BYTES_MAX (2u << 20)
 
@@ -212,22 +138,5 @@ void rig_stall(struct rig *rig, uint32_t peer, bool is_stalled);
  * its payload looks in a peer's text. */
 peer_answerer rig_give;
 #define RIG_GIVEN_TEXT "??value??Q????,??"
-
-/* ---- bytes ---- */
-
-void bytes_add(struct bytes *to, const void *bytes, size_t size);
-void bytes_free(struct bytes *bytes);
-void bytes_fixture(struct bytes *to, const char *path);
-/* RDB: header, then what the functions below add, then the end with its CRC. */
-void rdb_open(struct bytes *rdb);
-void rdb_select(struct bytes *rdb, uint8_t db);
-void rdb_text(struct bytes *rdb, const void *text, size_t size); /* a raw STR */
-void rdb_string_add(struct bytes *rdb, const char *key, const void *value, size_t size);
-void rdb_expire(struct bytes *rdb, uint64_t ms);
-/* A list (type 1) of this many elements of this size. */
-void rdb_list_add(struct bytes *rdb, const char *key, uint32_t count, size_t size);
-void rdb_close(struct bytes *rdb);
-void resp_add(struct bytes *to, const char *words);
-void resp_add_args(struct bytes *to, uint32_t count, const struct slice *args);
 
 #endif
