@@ -44,6 +44,8 @@ enum command_answer {
     COMMAND_ANSWER_NUMBER, /* 0, or a negative number   */
     COMMAND_ANSWER_VALUE,  /* nil                       */
     COMMAND_ANSWER_FULL,   /* nil, or an array of nothing */
+    COMMAND_ANSWER_EACH,   /* an array of numbers, none of which is above 0; a doubt if some are not
+                            */
 };
 
 /* What a command is about, as the servers' own documentation groups it (COMMAND DOCS). */
@@ -96,8 +98,8 @@ struct command_info {
         *name; /* upper case; "XGROUP CREATE" for a subcommand that has an entry of its own */
     uint8_t name_size;
     enum command_class class;
-    uint8_t group;  /* enum command_group  */
-    uint8_t answer; /* enum command_answer */
+    uint8_t group;     /* enum command_group  */
+    uint8_t answer;    /* enum command_answer */
     int16_t arity;     /* negative: at least */
     bool is_write;     /* the servers' own flag */
     bool is_key_first; /* exactly one key, at argv[1]: the common case, no search needed */
