@@ -46,6 +46,7 @@ enum op_refusal {
     REFUSAL_NO_EFFECT, /* it changed nothing, as it cannot have been at the source */
     REFUSAL_STATE,     /* an error because of what is there                        */
     REFUSAL_SCRIPT,    /* a script ended in an error of its own                    */
+    REFUSAL_PARTIAL,   /* some of its fields or ids had no effect: a doubt         */
 };
 
 struct op {

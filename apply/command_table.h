@@ -44,6 +44,8 @@ enum command_answer {
     COMMAND_ANSWER_NUMBER, /* 0, or a negative number   */
     COMMAND_ANSWER_VALUE,  /* nil                       */
     COMMAND_ANSWER_FULL,   /* nil, or an array of nothing */
+    COMMAND_ANSWER_EACH,   /* an array of numbers, none of which is above 0; a doubt if some are not
+                            */
 };
 
 /* What a command is about, as the servers' own documentation groups it (COMMAND DOCS). */

@@ -2,16 +2,26 @@
 
 #include <string.h>
 
+#include "apply/live_way.h"
 #include "apply/recovery.h"
+#include "apply/relay.h"
 #include "apply/stream_private.h"
 
-/* Keys of one operation, or one key of those that wait. */
+/* Keys in repair, or waiting for it, with which doubts are only counted. */
+#define DOUBTS_MAX (RECOVERY_KEYS_MAX / 2)
+
+/* Keys of one operation. */
 struct names {
     struct names *next;
-    uint64_t seq; /* of the batch with the operation's record */
-    uint64_t db;  /* of the source */
+    uint64_t seq;  /* of the batch with the operation's record   */
+    bool is_doubt; /* they may well be as they are at the source */
     size_t size;
-    uint8_t bytes[]; /* each as its size, 4 bytes, and its name */
+    uint8_t bytes[]; /* of each its name_head, and its name */
+};
+
+struct name_head {
+    uint64_t db; /* of the source */
+    uint64_t size;
 };
 
 struct divergences {
@@ -72,24 +82,43 @@ void divergence_forget(struct stream *stream)
 
 /* ---- names ---- */
 
-static struct names *
-names_of(const struct key_list *keys, const uint8_t *bytes, const struct resp_command *command)
+static struct names *names_new(size_t size)
 {
-    size_t size = 0;
-    for (uint32_t i = 0; i < keys->count; i++) {
-        size += sizeof(uint32_t) + command->argv[keys->positions[i]].size;
-    }
     struct names *names = mem_alloc(MEM_APPLY, sizeof(*names) + size);
-    if (names == NULL) {
-        return NULL;
+    if (names != NULL) {
+        *names = (struct names){.size = size};
     }
-    *names = (struct names){.size = size};
-    uint8_t *out = names->bytes;
-    for (uint32_t i = 0; i < keys->count; i++) {
-        const struct resp_arg *arg = &command->argv[keys->positions[i]];
-        memcpy(out, &arg->size, sizeof(arg->size));
-        memcpy(out + sizeof(arg->size), bytes + arg->pos, arg->size);
-        out += sizeof(arg->size) + arg->size;
+    return names;
+}
+
+static uint8_t *name_put(uint8_t *out, struct slice name, uint64_t db)
+{
+    const struct name_head head = {.db = db, .size = name.size};
+    memcpy(out, &head, sizeof(head));
+    memcpy(out + sizeof(head), name.bytes, name.size);
+    return out + sizeof(head) + name.size;
+}
+
+/* MOVE's key counts twice, and the second one of MOVE and COPY is in another database. */
+static struct names *names_of(const struct command_info *info,
+                              const struct key_list *keys,
+                              const uint8_t *bytes,
+                              const struct resp_command *command,
+                              uint64_t db,
+                              uint64_t other_db)
+{
+    bool names_db = info->class == COMMAND_MOVE || info->class == COMMAND_COPY;
+    uint32_t count = info->class == COMMAND_MOVE ? 2 * keys->count : keys->count;
+    size_t size = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        size += sizeof(struct name_head) + command->argv[keys->positions[i % keys->count]].size;
+    }
+    struct names *names = names_new(size);
+    uint8_t *out = names != NULL ? names->bytes : NULL;
+    for (uint32_t i = 0; names != NULL && i < count; i++) {
+        out = name_put(out,
+                       arg_slice(bytes, command, keys->positions[i % keys->count]),
+                       i > 0 && names_db ? other_db : db);
     }
     return names;
 }
@@ -103,6 +132,18 @@ static struct names *remembered_cut(struct divergences *divergences, struct name
     }
     names->next = NULL;
     return names;
+}
+
+static void remembered_add(struct stream *stream, uint32_t lane, struct names *names)
+{
+    struct divergences *divergences = stream->divergences;
+    names->seq = router_batch_seq(stream->router, lane);
+    while (divergences->remembered != NULL &&
+           divergences->remembered->seq < stream->router->frontier) {
+        mem_free(MEM_APPLY, remembered_cut(divergences, &divergences->remembered));
+    }
+    *divergences->remembered_end = names;
+    divergences->remembered_end = &names->next;
 }
 
 void divergence_remember(struct stream *stream,
@@ -125,21 +166,32 @@ void divergence_remember_in(struct stream *stream,
     struct divergences *divergences = divergences_of(stream);
     uint32_t first = 1;
     const struct key_list first_key = {.count = 1, .positions = &first};
-    struct names *names =
-        divergences == NULL
-            ? NULL
-            : names_of(info->is_key_first ? &first_key : &stream->keys, bytes, command);
-    if (names == NULL) {
-        return; /* divergence_note does not find it */
+    struct names *names = divergences == NULL
+                              ? NULL
+                              : names_of(info,
+                                         info->is_key_first ? &first_key : &stream->keys,
+                                         bytes,
+                                         command,
+                                         stream->command_db,
+                                         live_other_db(info, bytes, command, stream->command_db));
+    if (names != NULL) { /* else divergence_note does not find it */
+        remembered_add(stream, lane, names);
     }
-    names->seq = router_batch_seq(stream->router, lane);
-    names->db = stream->command_db;
-    while (divergences->remembered != NULL &&
-           divergences->remembered->seq < stream->router->frontier) {
-        mem_free(MEM_APPLY, remembered_cut(divergences, &divergences->remembered));
+}
+
+void divergence_remember_name(struct stream *stream,
+                              uint32_t lane,
+                              const struct slice *name,
+                              uint64_t source_db)
+{
+    if (LIKELY(router_is_whole(stream->router, lane)) || divergences_of(stream) == NULL) {
+        return;
     }
-    *divergences->remembered_end = names;
-    divergences->remembered_end = &names->next;
+    struct names *names = names_new(sizeof(struct name_head) + name->size);
+    if (names != NULL) {
+        name_put(names->bytes, *name, source_db);
+        remembered_add(stream, lane, names);
+    }
 }
 
 static struct names *remembered_take(struct divergences *divergences, uint64_t seq)
@@ -151,9 +203,23 @@ static struct names *remembered_take(struct divergences *divergences, uint64_t s
     return *at == NULL ? NULL : remembered_cut(divergences, at);
 }
 
-/* The keys of a command that lies in its batch. */
-static struct names *names_read(struct divergences *divergences, const uint8_t *bytes, size_t size)
+/* The source's database that became this one of the destination, DB_NONE for none: each has a place
+ * of its own. */
+static uint64_t db_at_source(const struct task *task, uint64_t db)
 {
+    for (uint64_t n = 0; task->has_db_rules && n < task->db_map_count; n++) {
+        if (task_db(task, n) == db) {
+            return n;
+        }
+    }
+    return task->has_db_rules ? DB_NONE : db;
+}
+
+/* The keys of a command that lies in its batch, where a database is the destination's. */
+static struct names *
+names_read(struct stream *stream, const struct op *op, const uint8_t *bytes, size_t size)
+{
+    struct divergences *divergences = stream->divergences;
     struct resp_command command;
     struct syn_err err;
     size_t wanted;
@@ -167,7 +233,14 @@ static struct names *names_read(struct divergences *divergences, const uint8_t *
         !command_keys(info, bytes, &command, &divergences->keys, &err)) {
         return NULL;
     }
-    return names_of(&divergences->keys, bytes, &command);
+    uint32_t db = task_db(stream->task, op->source_db);
+    uint64_t other = live_other_db(info, bytes, &command, db);
+    return names_of(info,
+                    &divergences->keys,
+                    bytes,
+                    &command,
+                    op->source_db,
+                    other == db ? op->source_db : db_at_source(stream->task, other));
 }
 
 /* ---- operations ---- */
@@ -179,6 +252,8 @@ static _Atomic uint64_t *counter_of(struct stream *stream, uint8_t refusal)
         return &stream->diverged_no_effect;
     case REFUSAL_STATE:
         return &stream->diverged_error;
+    case REFUSAL_PARTIAL:
+        return &stream->diverged_partial;
     default:
         return &stream->diverged_script;
     }
@@ -186,6 +261,10 @@ static _Atomic uint64_t *counter_of(struct stream *stream, uint8_t refusal)
 
 static void names_wait(struct divergences *divergences, struct names *names)
 {
+    if (names->is_doubt && divergences->waiting_count >= DOUBTS_MAX) {
+        mem_free(MEM_APPLY, names);
+        return;
+    }
     if (divergences->waiting_count == RECOVERY_KEYS_MAX) {
         divergences->is_overrun = true;
         mem_free(MEM_APPLY, names);
@@ -208,28 +287,29 @@ bool divergence_note(struct stream *stream,
     }
     struct divergences *divergences = divergences_of(stream);
     struct names *names = divergences == NULL ? NULL
-                          : bytes != NULL     ? names_read(divergences, bytes, size)
+                          : bytes != NULL     ? names_read(stream, op, bytes, size)
                                               : remembered_take(divergences, batch->seq);
     if (names == NULL) {
         counter_add(&stream->diverged_unknown, 1);
         return op->refusal != REFUSAL_STATE;
     }
-    names->db = op->source_db;
+    names->is_doubt = op->refusal == REFUSAL_PARTIAL;
     names_wait(divergences, names);
     return true;
 }
 
-bool divergence_note_group(struct stream *stream, const struct batch *batch)
+bool divergence_note_group(struct stream *stream, const struct batch *batch, uint8_t refusal)
 {
     struct divergences *divergences = stream->divergences;
     bool is_found = stream->task->on_divergence != DIVERGENCE_REFETCH;
     struct names *names;
     while (divergences != NULL && (names = remembered_take(divergences, batch->seq)) != NULL) {
+        names->is_doubt = refusal == REFUSAL_PARTIAL;
         names_wait(divergences, names);
         is_found = true;
     }
     if (is_found) {
-        counter_add(&stream->diverged_error, 1);
+        counter_add(counter_of(stream, refusal), 1);
     }
     return is_found;
 }
@@ -238,6 +318,9 @@ bool divergence_note_group(struct stream *stream, const struct batch *batch)
 static bool
 name_make_dirty(struct stream *stream, uint64_t db, const struct slice *name, struct syn_err *err)
 {
+    if (relay_is_temporary(name)) {
+        return true;
+    }
     struct select_name source_name = {0};
     bool is_selected = true;
     bool is_known = stream->task->select == NULL ||
@@ -251,15 +334,21 @@ static bool names_make_dirty(struct stream *stream, const struct names *names, s
     const uint8_t *at = names->bytes;
     const uint8_t *end = at + names->size;
     while (at < end) {
-        uint32_t size;
-        memcpy(&size, at, sizeof(size));
-        struct slice name = {at + sizeof(size), size};
-        if (!name_make_dirty(stream, names->db, &name, err)) {
+        struct name_head head;
+        memcpy(&head, at, sizeof(head));
+        struct slice name = {at + sizeof(head), head.size};
+        if (!name_make_dirty(stream, head.db, &name, err)) {
             return false;
         }
-        at += sizeof(size) + size;
+        at += sizeof(head) + head.size;
     }
     return true;
+}
+
+/* Doubts do not end in a new full copy: while so many keys are in repair they stay as they are. */
+static bool is_passed_over(const struct stream *stream, const struct names *names)
+{
+    return names->is_doubt && recovery_count(stream) >= DOUBTS_MAX;
 }
 
 bool divergence_step(struct stream *stream, struct syn_err *err)
@@ -270,7 +359,7 @@ bool divergence_step(struct stream *stream, struct syn_err *err)
     }
     while (divergences->waiting != NULL) {
         struct names *names = divergences->waiting;
-        if (!names_make_dirty(stream, names, err)) {
+        if (!is_passed_over(stream, names) && !names_make_dirty(stream, names, err)) {
             return false;
         }
         divergences->waiting = names->next;

@@ -10,8 +10,16 @@
  * (recovery.h). A command is not sent again: its effect is part of what is read. With
  * --on-divergence count they are left as they are, with stop the lane fails.
  *
+ * Of commands that answer for each field or id (HPEXPIREAT, HPERSIST, XDELEX) something must have
+ * had an effect. That something had none is a doubt: the source may have sent that as well (Redis 8
+ * fields of HGETEX that are not there, Valkey 9 any), or it renewed a field whose time was over
+ * here, for times of fields are never put off. Doubts are repaired, counted by themselves and not
+ * told of, and stop no task.
+ *
  * What can be seen without any divergence is left out of it by the command table (DEL of a key that
  * expired here first), or costs a reading that changes nothing.
+ *
+ * MOVE and COPY may act in two databases: their keys are read in both of the source's.
  *
  * Invariants:
  * 1. Nothing is written while batches are collected: keys are kept until the stream stands between
@@ -21,6 +29,7 @@
  *
  * Threads:   the stream's decoder.
  * Limits:    RECOVERY_KEYS_MAX keys wait at a time; with more the stream needs a new full copy.
+ *            With half as many, doubts are only counted.
  * Errors:    an operation whose keys are not known any more (it began in a batch that is gone, and
  *            there was no memory to note them) is a failure if it was refused, and else only
  *            counted.
@@ -33,11 +42,12 @@
 
 struct divergences;
 
-/* A group that ended in this batch, and had operations in batches that are gone, one of which was
- * refused: every key that was remembered with it is taken for its. False: there is none. */
-MUST_CHECK bool divergence_note_group(struct stream *stream, const struct batch *batch);
+/* A group that ended in this batch, and had operations in batches that are gone, one of which had
+ * this refusal: every key that was remembered with it is taken for its. False: there is none. */
+MUST_CHECK bool
+divergence_note_group(struct stream *stream, const struct batch *batch, uint8_t refusal);
 
-/* An operation of a batch that came back with REFUSAL_NO_EFFECT, _STATE or _SCRIPT. `bytes`: from
+/* An operation of a batch that came back with one of the live refusals. `bytes`: from
  * its first byte to the batch's end, NULL when it began in an earlier one. False: its keys are not
  * known, and it was refused. */
 MUST_CHECK bool divergence_note(struct stream *stream,
@@ -61,6 +71,12 @@ void divergence_remember_in(struct stream *stream,
                             const struct command_info *info,
                             const uint8_t *bytes,
                             const struct resp_command *command);
+
+/* The same of an operation that was made of a command's arguments. */
+void divergence_remember_name(struct stream *stream,
+                              uint32_t lane,
+                              const struct slice *name,
+                              uint64_t source_db);
 
 /* Between two commands of a live stream: makes the keys dirty. */
 MUST_CHECK bool divergence_step(struct stream *stream, struct syn_err *err);

@@ -395,6 +395,7 @@ void lane_deinit(struct lane *lane)
     }
     mem_free(MEM_APPLY, lane->ports);
     mem_free(MEM_APPLY, lane->receive);
+    lane_group_deinit(&lane->group);
     memset(lane, 0, sizeof(*lane));
     lane->fd = -1;
 }

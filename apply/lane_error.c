@@ -213,6 +213,10 @@ live_refusal(const struct lane *lane, const struct op *op, const struct reply *r
     if (op->kind == OP_SCRIPT) {
         return script_error_fits(reply) ? REFUSAL_SCRIPT : REFUSAL_NONE;
     }
+    if (op->kind == OP_COMMAND && op->answer == COMMAND_ANSWER_EACH &&
+        lane_answer_is_partial(reply)) {
+        return REFUSAL_PARTIAL;
+    }
     if (op->kind != OP_COMMAND || lane->on_divergence == DIVERGENCE_STOP) {
         return REFUSAL_NONE;
     }
@@ -243,16 +247,16 @@ static void divergence_log(struct lane *lane,
                     : "");
 }
 
-bool lane_is_diverged(struct lane *lane,
-                      const struct batch *batch,
-                      const struct op *op,
-                      const struct reply *reply)
+enum op_refusal lane_diverged(struct lane *lane,
+                              const struct batch *batch,
+                              const struct op *op,
+                              const struct reply *reply)
 {
-    if (live_refusal(lane, op, reply) == REFUSAL_NONE) {
-        return false;
+    enum op_refusal refusal = live_refusal(lane, op, reply);
+    if (refusal != REFUSAL_NONE && refusal != REFUSAL_PARTIAL) {
+        divergence_log(lane, batch, op, reply);
     }
-    divergence_log(lane, batch, op, reply);
-    return true;
+    return refusal;
 }
 
 bool lane_sets_aside(struct lane *lane,
@@ -260,10 +264,15 @@ bool lane_sets_aside(struct lane *lane,
                      struct op *op,
                      const struct reply *reply)
 {
-    if (lane_is_diverged(lane, batch, op, reply)) {
-        op->refusal = (uint8_t)live_refusal(lane, op, reply);
+    enum op_refusal refusal = lane_diverged(lane, batch, op, reply);
+    if (refusal != REFUSAL_NONE) {
+        op->refusal = (uint8_t)refusal;
         batch->refused_count++;
         return true;
+    }
+    if (op->kind == OP_ASK && reply->kind == REPLY_ERROR &&
+        lane->on_divergence != DIVERGENCE_STOP && is_of_keys(reply)) {
+        return true; /* the answer is nil, as of a key that is not there: relay.h */
     }
     if (op->kind == OP_SCRIPT && script_error_fits(reply)) {
         return true; /* one that cannot be compiled fails as its EVAL will */

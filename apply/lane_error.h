@@ -6,6 +6,14 @@
 #include "apply/command_table.h"
 #include "apply/lane.h"
 
+/* A field or an id that is not there, or a condition that is not met. -1 is neither: HPERSIST says
+ * it of a field that has no time to live, as it should be, and XDELEX like XDEL may name any id. */
+static inline bool lane_answer_is_partial(const struct reply *reply)
+{
+    return reply->kind == REPLY_ARRAY && reply->number_max > 0 && reply->number_min <= 0 &&
+           reply->number_min != -1;
+}
+
 /* Whether a command that was propagated had an effect, as far as its answer tells. */
 static inline bool lane_answer_fits(enum command_answer answer, const struct reply *reply)
 {
@@ -19,6 +27,10 @@ static inline bool lane_answer_fits(enum command_answer answer, const struct rep
         return reply->kind != REPLY_NIL;
     case COMMAND_ANSWER_FULL:
         return reply->kind != REPLY_NIL && (reply->kind != REPLY_ARRAY || reply->integer > 0);
+    case COMMAND_ANSWER_EACH:
+        return reply->kind != REPLY_NIL &&
+               (reply->kind != REPLY_ARRAY ||
+                (reply->number_max > 0 && !lane_answer_is_partial(reply)));
     }
     return true;
 }
@@ -50,12 +62,12 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
     return false;
 }
 
-/* Whether an answer that does not fit tells of another state of the operation's keys than at the
- * source (divergence.h); logged then. */
-bool lane_is_diverged(struct lane *lane,
-                      const struct batch *batch,
-                      const struct op *op,
-                      const struct reply *reply);
+/* What an answer that does not fit tells of another state of the operation's keys than at the
+ * source (divergence.h), logged then; REFUSAL_NONE: nothing. */
+enum op_refusal lane_diverged(struct lane *lane,
+                              const struct batch *batch,
+                              const struct op *op,
+                              const struct reply *reply);
 /* Whether an answer that does not fit only concerns this operation's value or keys: noted for its
  * decoder, and the lane goes on. */
 bool lane_sets_aside(struct lane *lane,

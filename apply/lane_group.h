@@ -7,9 +7,10 @@
  * discard the whole group, so that nothing of it has run; the lane fails at once then.
  *
  * A group larger than a batch continues in the next ones, and batches go back to their decoder
- * before EXEC is answered: otherwise one command of any size could need every batch there is. The
- * elements of those are checked by the common rule, without a record to explain a bad one; one that
- * is an error because of what a key holds is noted at EXEC (REFUSAL_STATE), for the whole group.
+ * before EXEC is answered: otherwise one command of any size could need every batch there is. Of
+ * those operations the lane keeps what their answers can be, one byte each, and no record to
+ * explain a bad one; what tells of another state than at the source is noted at EXEC, for the whole
+ * group.
  *
  * Invariant: a batch with EXEC's record goes back only when every element was right, or noted.
  */
@@ -23,10 +24,14 @@ struct lane;
 
 struct lane_group {
     bool is_open;
-    uint32_t count;    /* operations queued                                      */
-    uint32_t gone;     /* of these, the first ones, whose batches have gone back */
-    uint32_t element;  /* EXEC's elements so far                                 */
-    bool gone_refused; /* an element of those that are gone was an error of its keys */
+    uint32_t count;       /* operations queued                                      */
+    uint32_t gone;        /* of these, the first ones, whose batches have gone back */
+    uint32_t element;     /* EXEC's elements so far                                 */
+    uint8_t gone_refusal; /* enum op_refusal: the worst of those that are gone */
+    uint8_t
+        *answers; /* owned: enum command_answer of those that are gone; kept for the next group */
+    uint32_t answer_count; /* without memory, fewer than are gone */
+    uint32_t answer_capacity;
     struct batch
         *batch;  /* of the next operation whose element is to come; NULL: none is here yet */
     uint32_t op; /* its index there                                        */
@@ -51,5 +56,6 @@ MUST_CHECK bool lane_group_end(struct lane *lane,
                                struct syn_err *err);
 /* A batch is about to go back. */
 void lane_group_return(struct lane_group *group, const struct batch *batch);
+void lane_group_deinit(struct lane_group *group);
 
 #endif

@@ -405,6 +405,7 @@ static bool apply_trim(struct stream *stream,
 
 /* RESTORE-ASKING comes from a slot migration at the source; here the slot is at home. */
 static bool apply_restore_asking(struct stream *stream,
+                                 const struct command_info *info,
                                  const uint8_t *bytes,
                                  const struct resp_command *command,
                                  uint32_t db,
@@ -432,13 +433,13 @@ static bool apply_restore_asking(struct stream *stream,
         args[i] = arg_slice(bytes, command, i);
     }
     uint16_t slot = key_slot(stream, bytes, command, 1);
-    return live_forward_args(stream,
-                             route_lane(stream->task->route, slot),
-                             db,
-                             args,
-                             command->argc,
-                             live_op(stream, slot),
-                             err);
+    uint32_t lane = route_lane(stream->task->route, slot);
+    struct op op = live_op_of(stream, info, slot);
+    if (!live_forward_args(stream, lane, db, args, command->argc, op, err)) {
+        return false;
+    }
+    divergence_remember(stream, lane, info, bytes, command);
+    return true;
 }
 
 /* ---- dispatch ---- */
@@ -529,7 +530,7 @@ static inline bool dispatch(struct stream *stream,
     case COMMAND_TRIM:
         return apply_trim(stream, info, bytes, command, source_db, err);
     case COMMAND_RESTORE_ASKING:
-        return apply_restore_asking(stream, bytes, command, db, err);
+        return apply_restore_asking(stream, info, bytes, command, db, err);
     case COMMAND_READ:
     case COMMAND_PING:
     case COMMAND_REPLCONF:

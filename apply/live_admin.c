@@ -8,6 +8,7 @@
  * With several streams a flush would also take what the others own, so it is refused, with what to
  * do.
  */
+#include "apply/divergence.h"
 #include "apply/recovery.h"
 #include "apply/relay_private.h"
 
@@ -310,6 +311,7 @@ static bool admin_swapdb(struct stream *stream,
 }
 
 static bool admin_move(struct stream *stream,
+                       const struct command_info *info,
                        const uint8_t *bytes,
                        const struct resp_command *command,
                        uint64_t source_db,
@@ -348,7 +350,11 @@ static bool admin_move(struct stream *stream,
     char digits[NUM_DIGITS_MAX];
     const struct slice args[] = {
         SLICE("MOVE"), key, {(uint8_t *)digits, num_write_u64(digits, to)}};
-    return live_forward_args(stream, lane, from, args, 3, live_op(stream, slot), err);
+    if (!live_forward_args(stream, lane, from, args, 3, live_op_of(stream, info, slot), err)) {
+        return false;
+    }
+    divergence_remember(stream, lane, info, bytes, command);
+    return true;
 }
 
 /* COPY a b [DB n] [REPLACE]; as propagated it took place. */
@@ -396,11 +402,18 @@ static bool admin_copy(struct stream *stream,
                                  SLICE("DB"),
                                  {(uint8_t *)digits, num_write_u64(digits, to)}};
     uint32_t count = to == from ? 4 : 6;
-    if (!place.is_one_lane) {
-        return forward_alone(stream, from, args, count, err);
+    /* With its keys on several lanes it runs alone, as others do. */
+    bool is_alone = !place.is_one_lane;
+    uint32_t lane = is_alone ? 0 : place.lane;
+    struct op op = live_op_of(stream, info, is_alone ? SLOT_NONE : place.slot);
+    if (is_alone && !router_drain(stream->router)) {
+        return stopped(err);
     }
-    return live_forward_args(
-        stream, place.lane, from, args, count, live_op(stream, place.slot), err);
+    if (!live_forward_args(stream, lane, from, args, count, op, err)) {
+        return false;
+    }
+    divergence_remember(stream, lane, info, bytes, command);
+    return !is_alone || drain_behind(stream) || stopped(err);
 }
 
 /* ---- functions and scripts ---- */
@@ -582,7 +595,7 @@ bool live_admin(struct stream *stream,
     case COMMAND_SWAPDB:
         return admin_swapdb(stream, bytes, command, err);
     case COMMAND_MOVE:
-        return admin_move(stream, bytes, command, source_db, err);
+        return admin_move(stream, info, bytes, command, source_db, err);
     case COMMAND_COPY:
         return admin_copy(stream, info, bytes, command, source_db, err);
     case COMMAND_FUNCTION:

@@ -72,6 +72,22 @@ uint64_t live_copy_db(uint64_t source_db, const uint8_t *bytes, const struct res
     return db;
 }
 
+uint64_t live_other_db(const struct command_info *info,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       uint64_t source_db)
+{
+    if (info->class == COMMAND_COPY) {
+        return live_copy_db(source_db, bytes, command);
+    }
+    uint64_t db = source_db; /* what is no number is refused, with reasons, where it is applied */
+    if (info->class == COMMAND_MOVE) {
+        const struct resp_arg *arg = &command->argv[command->argc - 1];
+        (void)num_read_u64((const char *)bytes + arg->pos, arg->size, &db);
+    }
+    return db;
+}
+
 bool live_is_elsewhere(const struct task *task,
                        uint64_t source_db,
                        const struct command_info *info,

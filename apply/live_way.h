@@ -48,5 +48,10 @@ bool live_is_elsewhere(const struct task *task,
                        const struct resp_command *command);
 /* The source database that a COPY writes to. */
 uint64_t live_copy_db(uint64_t source_db, const uint8_t *bytes, const struct resp_command *command);
+/* The same of a COPY, and where a MOVE moves to; of other commands `source_db`. */
+uint64_t live_other_db(const struct command_info *info,
+                       const uint8_t *bytes,
+                       const struct resp_command *command,
+                       uint64_t source_db);
 
 #endif

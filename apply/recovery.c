@@ -296,21 +296,6 @@ struct key_place {
     uint64_t db; /* of the source */
 };
 
-/* The database that MOVE's key goes to, or COPY's target is in. */
-static uint64_t other_db(const struct command_info *info,
-                         const uint8_t *bytes,
-                         const struct resp_command *command,
-                         uint64_t source_db)
-{
-    if (info->class == COMMAND_COPY) {
-        return live_copy_db(source_db, bytes, command);
-    }
-    uint64_t db = source_db; /* what is no number is refused, with reasons, where it is applied */
-    const struct resp_arg *arg = &command->argv[command->argc - 1];
-    (void)num_read_u64((const char *)bytes + arg->pos, arg->size, &db);
-    return db;
-}
-
 /* The next of the command's keys (stream->keys), from *i = 0 on. MOVE's key is two, of which only
  * those in copied databases count; COPY to another has no effect here. */
 static bool next_place(const struct stream *stream,
@@ -327,7 +312,7 @@ static bool next_place(const struct stream *stream,
     if (*i >= count) {
         return false;
     }
-    uint64_t other = names_db ? other_db(info, bytes, command, source_db) : source_db;
+    uint64_t other = live_other_db(info, bytes, command, source_db);
     if (UNLIKELY(other != source_db && task_db(stream->task, other) == DB_NONE)) {
         count = info->class == COMMAND_MOVE ? keys->count : 0;
     }
@@ -458,6 +443,11 @@ bool recovery_unknown(struct stream *stream,
         }
     }
     return recovery_dirty(stream, source_db, name, err);
+}
+
+uint32_t recovery_count(const struct stream *stream)
+{
+    return stream->recovery == NULL ? 0 : stream->recovery->count;
 }
 
 bool recovery_is_due(const struct stream *stream)

@@ -105,6 +105,8 @@ MUST_CHECK bool recovery_unknown(struct stream *stream,
                                  uint64_t source_db,
                                  const struct slice *name,
                                  struct syn_err *err);
+/* Keys that are in repair. */
+uint32_t recovery_count(const struct stream *stream);
 /* Whether keys are waiting to be read that could be. */
 bool recovery_is_due(const struct stream *stream);
 /* Whether the key is in repair, and named at the destination; and whether operations on it at the

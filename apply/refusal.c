@@ -326,9 +326,11 @@ refused_group(struct router *router, uint32_t lane, const struct batch *batch, c
 {
     bool is_found = false;
     for (struct stream *stream = router->streams; stream != NULL; stream = stream->router_next) {
-        is_found = divergence_note_group(stream, batch) || is_found;
+        is_found = divergence_note_group(stream, batch, op->refusal) || is_found;
     }
-    if (!is_found) {
+    if (!is_found && op->refusal != REFUSAL_STATE) {
+        counter_add(&router->streams->diverged_unknown, 1);
+    } else if (!is_found) {
         keys_unknown(router->streams->task, router_lane(router, lane), op);
     }
 }
@@ -363,6 +365,7 @@ void refusals_take(struct router *router, uint32_t lane, const struct batch *bat
         case REFUSAL_NO_EFFECT:
         case REFUSAL_STATE:
         case REFUSAL_SCRIPT:
+        case REFUSAL_PARTIAL:
             refused_live(&refused);
             break;
         }

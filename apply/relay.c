@@ -21,6 +21,7 @@
  *   where a command waits for room before it wrote anything. What both would use of the stream
  *   (place, key list) is exchanged meanwhile.
  */
+#include "apply/divergence.h"
 #include "apply/recovery.h"
 #include "apply/relay_private.h"
 
@@ -56,19 +57,23 @@ static bool run_parts(struct relay *relay, struct held_command *held, struct syn
     return transaction_run(held->stream, &kept, &relay->cutter, held->links[0].slot, err);
 }
 
-/* As it would have been written at once: SMOVE adds a member that may be there already, at the
- * source as well. */
-static bool run_piece(struct held_command *held, struct syn_err *err)
+/* As it would have been written at once. */
+static bool run_piece(struct relay *relay, struct held_command *held, struct syn_err *err)
 {
     struct stream *stream = held->stream;
-    uint16_t slot = held->links[0].slot;
-    return live_forward(stream,
-                        route_lane(stream->task->route, slot),
-                        task_db(stream->task, held->source_db),
-                        held->bytes,
-                        held->size,
-                        live_op(stream, slot),
-                        err);
+    const struct held_link *link = &held->links[0];
+    uint32_t lane = route_lane(stream->task->route, link->slot);
+    struct resp_command command;
+    const struct command_info *info;
+    cut_held(relay, held, &command, &info);
+    struct op op = relay_op(stream, held->source_db, info, link->slot);
+    uint32_t db = task_db(stream->task, held->source_db);
+    if (!live_forward(stream, lane, db, held->bytes, held->size, op, err)) {
+        return false;
+    }
+    const struct slice name = {held->bytes + link->pos, link->size};
+    divergence_remember_name(stream, lane, &name, held->source_db);
+    return true;
 }
 
 static bool run_command(struct relay *relay, struct held_command *held, struct syn_err *err)
@@ -145,7 +150,7 @@ static bool run(struct relay *relay, struct held_command *held, struct syn_err *
     if (is_done && !held->is_left_out) {
         is_done = held->kind != RELAY_NONE ? run_relay(relay, held, err)
                   : held->part_count > 0   ? run_parts(relay, held, err)
-                  : held->is_piece         ? run_piece(held, err)
+                  : held->is_piece         ? run_piece(relay, held, err)
                                            : run_command(relay, held, err);
     }
     stream->offset = offset;

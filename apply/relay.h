@@ -47,6 +47,12 @@
 #include "apply/held.h"
 
 #define RELAY_PREFIX "syncline:relay:"
+/* Whether the key stands for an operand of another slot. */
+static inline bool relay_is_temporary(const struct slice *name)
+{
+    return name->size >= sizeof(RELAY_PREFIX) - 1 &&
+           memcmp(name->bytes, RELAY_PREFIX, sizeof(RELAY_PREFIX) - 1) == 0;
+}
 
 struct stream;
 struct router;

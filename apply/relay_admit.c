@@ -7,6 +7,7 @@
  * command may leave its keys to be read at the source (recovery.h), so whoever waited and goes on
  * at once, without being held, looks again whether a key is dirty.
  */
+#include "apply/divergence.h"
 #include "apply/recovery.h"
 #include "apply/relay_private.h"
 
@@ -149,6 +150,21 @@ bool relay_admit(struct stream *stream,
 
 /* ---- pieces ---- */
 
+/* As it had an effect at the source, so it has here; but SMOVE adds a member that may be there, at
+ * the source as well. */
+struct op relay_op(const struct stream *stream,
+                   uint64_t source_db,
+                   const struct command_info *info,
+                   uint16_t slot)
+{
+    struct op op = live_op_of(stream, info, slot);
+    if (strcmp(info->name, "SADD") == 0) {
+        op.answer = COMMAND_ANSWER_ANY;
+    }
+    op.source_db = (uint32_t)source_db;
+    return op;
+}
+
 static bool queue_args(struct stream *stream,
                        uint64_t source_db,
                        const struct slice *args,
@@ -215,13 +231,15 @@ bool relay_forward_args(struct stream *stream,
     }
     const struct route *route = stream->task->route;
     uint16_t slot = route_slot(route, args[key].bytes, args[key].size);
-    return live_forward_args(stream,
-                             route_lane(route, slot),
-                             task_db(stream->task, source_db),
-                             args,
-                             count,
-                             live_op(stream, slot),
-                             err);
+    uint32_t lane = route_lane(route, slot);
+    const struct command_info *info = command_find(args[0].bytes, args[0].size);
+    ASSERT(info != NULL);
+    struct op op = relay_op(stream, source_db, info, slot);
+    if (!live_forward_args(stream, lane, task_db(stream->task, source_db), args, count, op, err)) {
+        return false;
+    }
+    divergence_remember_name(stream, lane, &args[key], source_db);
+    return true;
 }
 
 /* ---- relays ---- */

@@ -4,6 +4,7 @@
  * Answers come in the order of the questions: of the keys in the command, and for RENAME and COPY
  * the value, then its expiry.
  */
+#include "apply/divergence.h"
 #include "apply/relay_private.h"
 
 #include <stdio.h>
@@ -30,14 +31,16 @@ static bool write_args(const struct relay_call *call,
                        uint32_t count,
                        struct syn_err *err)
 {
-    const struct route *route = call->stream->task->route;
-    return live_forward_args(call->stream,
-                             route_lane(route, slot),
-                             call_db(call),
-                             args,
-                             count,
-                             live_op(call->stream, slot),
-                             err);
+    struct stream *stream = call->stream;
+    uint32_t lane = route_lane(stream->task->route, slot);
+    const struct command_info *info = command_find(args[0].bytes, args[0].size);
+    ASSERT(info != NULL);
+    struct op op = relay_op(stream, call->source_db, info, slot);
+    if (!live_forward_args(stream, lane, call_db(call), args, count, op, err)) {
+        return false;
+    }
+    divergence_remember_name(stream, lane, &args[1], call->source_db);
+    return true;
 }
 
 static struct slice word_del(const struct relay_call *call)
@@ -308,7 +311,8 @@ static bool put_restores(const struct pen *pen, const struct held_command *held,
     return true;
 }
 
-/* The command with its operands of other slots replaced. */
+/* The command with its operands of other slots replaced. Where one of its keys is of another type
+ * than at the source, those that are not replaced are read again. */
 static bool put_command(const struct pen *pen, const struct relay_call *call, const char *tag)
 {
     const struct key_list *keys = call->keys;
@@ -330,7 +334,10 @@ static bool put_command(const struct pen *pen, const struct relay_call *call, co
             return false;
         }
     }
-    pen_done(pen, OP_COMMAND);
+    struct op op = relay_op(pen->stream, call->source_db, call->info, pen->slot);
+    router_unit_done(pen->router, pen->lane, op);
+    const struct slice target = call_arg(call, call->target);
+    divergence_remember_name(pen->stream, pen->lane, &target, call->source_db);
     return true;
 }
 

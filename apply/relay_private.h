@@ -23,6 +23,11 @@ struct relay_call {
     uint16_t target_slot;
     uint32_t ask_count;
 };
+/* An operation that was made of one of the source's. */
+struct op relay_op(const struct stream *stream,
+                   uint64_t source_db,
+                   const struct command_info *info,
+                   uint16_t slot);
 /* Everything but what the call was given with: kind, target, answers. */
 void relay_call_plan(struct relay_call *call);
 /* The slot of an argument that is a key. */

@@ -280,6 +280,7 @@ struct stream {
     _Atomic uint64_t diverged_no_effect; /* commands that changed nothing here: divergence.h */
     _Atomic uint64_t diverged_error;     /* …that failed because of what their keys hold     */
     _Atomic uint64_t diverged_script;    /* scripts that ended in an error                   */
+    _Atomic uint64_t diverged_partial;   /* …of which some fields or ids had no effect      */
     _Atomic uint64_t diverged_unknown;   /* of all these, those whose keys are not known     */
     _Atomic uint64_t expiries_put_off; /* times to live that are to be brought to their own again */
     /* The number of the catching up that is under way, 0: none. W: decoder sets it, control sets it

@@ -80,6 +80,8 @@ struct reply {
     int64_t integer;      /* INTEGER: value; BULK: size; ARRAY: count of direct elements       */
     uint32_t error_count; /* errors: 1 for ERROR; for ARRAY, those among its direct elements   */
     uint32_t error_index; /* ARRAY: the first of them                                          */
+    int64_t number_min;   /* ARRAY: of the integers among its direct elements; without any they */
+    int64_t number_max;   /* are INT64_MAX and INT64_MIN                                        */
     uint32_t text_size;   /* STATUS, ERROR, or the first error of an ARRAY                     */
     char text[REPLY_TEXT_MAX]; /* cut to fit, not terminated                                   */
 };

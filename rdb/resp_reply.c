@@ -83,6 +83,18 @@ static void element_error(struct reply_scanner *scanner, const struct line *line
     reply->error_count++;
 }
 
+/* Notes an integer that is a direct element of a top-level array, or of an element of one. Deeper
+ * ones, and those of an array whose elements are reported, are nobody's matter. */
+static void element_number(struct reply_scanner *scanner, int64_t number)
+{
+    if (scanner->depth == 0 || scanner->depth > 2) {
+        return;
+    }
+    struct reply *array = scanner->depth == 1 ? &scanner->reply : &scanner->element;
+    array->number_min = number < array->number_min ? number : array->number_min;
+    array->number_max = number > array->number_max ? number : array->number_max;
+}
+
 /* Begins a top-level reply, or a direct element of one. */
 static void reply_begin(struct reply_scanner *scanner, enum reply_kind kind, int64_t integer)
 {
@@ -93,6 +105,8 @@ static void reply_begin(struct reply_scanner *scanner, enum reply_kind kind, int
         reply->error_count = 0;
         reply->error_index = 0;
         reply->text_size = 0;
+        reply->number_min = INT64_MAX;
+        reply->number_max = INT64_MIN;
     }
 }
 
@@ -161,6 +175,7 @@ static enum resp_status on_number(struct reply_scanner *scanner,
         return fail_at(pos, "a number is expected", err);
     }
     if (marker == ':') {
+        element_number(scanner, number);
         reply_begin(scanner, REPLY_INTEGER, number);
         return element_done(scanner) ? RESP_READY : RESP_MORE;
     }

@@ -81,6 +81,7 @@ struct carried {
     uint64_t diverged_no_effect;
     uint64_t diverged_error;
     uint64_t diverged_script;
+    uint64_t diverged_partial;
     uint64_t diverged_unknown;
     uint64_t relayed;
     uint64_t diverged_relay;
@@ -253,10 +254,7 @@ int64_t engine_latency_us(struct syn_engine *engine, uint32_t i, uint64_t now_us
 /* Removes from the destination every key of the stream's slots and databases, or of one database of
  * the destination (DB_NONE: all): before a second full copy, when all that is there was written by
  * this task, and for flushes. Blocking. */
-MUST_CHECK bool sweep_stream(struct syn_engine *engine,
-                             uint32_t i,
-                             uint32_t db,
-                             uint64_t *removed,
-                             struct syn_err *err);
+MUST_CHECK bool sweep_stream(
+    struct syn_engine *engine, uint32_t i, uint32_t db, uint64_t *removed, struct syn_err *err);
 
 #endif

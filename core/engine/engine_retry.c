@@ -55,6 +55,7 @@ void engine_carry(struct syn_engine *engine)
         carried->diverged_no_effect += atomic_load_relaxed(&stream->diverged_no_effect);
         carried->diverged_error += atomic_load_relaxed(&stream->diverged_error);
         carried->diverged_script += atomic_load_relaxed(&stream->diverged_script);
+        carried->diverged_partial += atomic_load_relaxed(&stream->diverged_partial);
         carried->diverged_unknown += atomic_load_relaxed(&stream->diverged_unknown);
         carried->relayed += atomic_load_relaxed(&stream->relayed);
         carried->diverged_relay += atomic_load_relaxed(&stream->diverged_relay);

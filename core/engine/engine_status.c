@@ -110,6 +110,7 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
         status->diverged_no_effect += atomic_load_relaxed(&engine->streams[i].diverged_no_effect);
         status->diverged_error += atomic_load_relaxed(&engine->streams[i].diverged_error);
         status->diverged_script += atomic_load_relaxed(&engine->streams[i].diverged_script);
+        status->diverged_partial += atomic_load_relaxed(&engine->streams[i].diverged_partial);
         status->diverged_unknown += atomic_load_relaxed(&engine->streams[i].diverged_unknown);
         status->relayed += atomic_load_relaxed(&engine->streams[i].relayed);
         status->diverged_relay += atomic_load_relaxed(&engine->streams[i].diverged_relay);
@@ -140,6 +141,7 @@ static void status_carried(const struct carried *carried, struct syn_status *sta
     status->diverged_no_effect += carried->diverged_no_effect;
     status->diverged_error += carried->diverged_error;
     status->diverged_script += carried->diverged_script;
+    status->diverged_partial += carried->diverged_partial;
     status->diverged_unknown += carried->diverged_unknown;
     status->relayed += carried->relayed;
     status->diverged_relay += carried->diverged_relay;

@@ -216,6 +216,7 @@ struct syn_status {
     uint64_t diverged_no_effect; /* they changed nothing                                   */
     uint64_t diverged_error;     /* they failed, because of what their keys hold           */
     uint64_t diverged_script;    /* scripts that ended in an error                         */
+    uint64_t diverged_partial;   /* of which some fields or ids had no effect: a doubt     */
     uint64_t diverged_relay;     /* relayed ones                                           */
     uint64_t diverged_unknown;   /* of all these, those whose keys are not known           */
     uint32_t restarts;           /* the pipeline was put up again after the destination failed */

@@ -816,7 +816,8 @@ static void test_abort(void **state)
         rig_free(rig);
     }
     struct rig *rig = threaded_rig((struct relay_options){0});
-    rig_script(rig, 0, (struct peer_script){.fail_name = "RPOP", .fail_text = "WRONGTYPE no list"});
+    rig_script(
+        rig, 0, (struct peer_script){.fail_name = "RPOP", .fail_text = "ERR unknown command"});
     rig_command(rig, 0, "RPOPLPUSH b c");
     wait_for_failure(rig, SYN_CODE_DESTINATION_REPLY, "refused RPOP");
     rig_free(rig);
@@ -825,6 +826,29 @@ static void test_abort(void **state)
     rig_command(rig, 0, "COPY b c REPLACE");
     wait_for_failure(rig, SYN_CODE_DESTINATION_REPLY, "refused DUMP");
     rig_free(rig);
+}
+
+/* What a key of another type answers is no failure: the command found another state. */
+static void test_wrong_types(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {"RPOP", "LPUSH"};
+    for (uint32_t i = 0; i < 2; i++) {
+        struct rig *rig = relay_rig();
+        struct stream *stream = &rig->sources[0].stream;
+        rig->task.on_divergence = DIVERGENCE_COUNT;
+        for (uint32_t peer = 0; peer < 3; peer++) {
+            rig_script(
+                rig,
+                peer,
+                (struct peer_script){.fail_name = refused[i], .fail_text = "WRONGTYPE no list"});
+        }
+        rig_command(rig, 0, "RPOPLPUSH b c");
+        rig_settle(rig);
+        assert_int_equal(atomic_load_relaxed(&stream->diverged_relay), i == 0);
+        assert_int_equal(atomic_load_relaxed(&stream->diverged_error), i == 1);
+        rig_free(rig);
+    }
 }
 
 /* A drain ends when every relay is done. */
@@ -882,7 +906,8 @@ int main(void)
         cmocka_unit_test(test_new_session),   cmocka_unit_test(test_room),
         cmocka_unit_test(test_large_answer),  cmocka_unit_test(test_sudden_large_answers),
         cmocka_unit_test(test_many_operands), cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_drain),         cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_wrong_types),   cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_tags),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);

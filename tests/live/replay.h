@@ -22,11 +22,14 @@ struct replay {
 struct replay_result {
     uint32_t full_count;
     uint32_t continued_count;
+    int64_t diverged_count; /* commands that found another state than at the source */
+    int64_t partial_count;  /* …of which some fields had no effect                  */
 };
 
 /* The session as it was recorded; the bytes stay the session's. */
 struct replay replay_of(const struct session *session);
-/* `sync --once` to its end, which must be a good one, as must every PSYNC. */
+/* `sync --once` to its end, which must be a good one, as must every PSYNC, and no command may find
+ * another state than at the source. */
 struct replay_result replay_run(const struct replay *replay, const struct live_side *to);
 /* The same to an end that must have this status; what it said is the caller's to free. */
 char *replay_fail(const struct replay *replay, const struct live_side *to, int status);

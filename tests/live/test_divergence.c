@@ -98,6 +98,17 @@ static const struct {
     {"XADD {t}x 5-1 f v", "XADD {t}x 7-1 f v", "XADD {t}x 6-1 f v"},
     {"XADD {t}y 5-1 f v", "DEL {t}y", "XGROUP CREATE {t}y g 0"},
     {"DEL {t}nx", "SET {t}nx x", "SETNX {t}nx 1"},
+    {"SET {t}c 1", "DEL {t}c", "COPY {t}c {t}c2"},
+    {"PFADD {t}pf a", "PFADD {t}pf b", "PFADD {t}pf b"},
+    {"ZADD {t}zi 1 a", "DEL {t}zi", "ZADD {t}zi XX INCR 1 a"},
+    {"XADD {t}xn 5-1 f v", "DEL {t}xn", "XADD {t}xn NOMKSTREAM 6-1 f v"},
+    {"SET {t}r 1", "SET {t}r2 x", "RENAMENX {t}r {t}r2"},
+    {"HSET {t}hn f 1", "HSET {t}hn g 2", "HSETNX {t}hn g 1"},
+    {"RPUSH {t}li a b", "LREM {t}li 1 a", "LINSERT {t}li BEFORE a x"},
+    {"SADD {t}sm a b", "SREM {t}sm a", "SMOVE {t}sm {t}sm2 a"},
+    {"ZADD {t}zr 1 a 2 b", "ZREM {t}zr a", "ZREMRANGEBYSCORE {t}zr 0 1"},
+    {"SET {t}sx 1", "DEL {t}sx", "SET {t}sx 2 XX"},
+    {"XADD {t}xd 5-1 f v", "XDEL {t}xd 5-1", "XDEL {t}xd 5-1"},
 };
 
 static void each_case(uint32_t masters)

@@ -365,6 +365,8 @@ static void copy_workload(const struct pair *pair, uint32_t masters)
     issue_all(&source, &scratch);
     live_wait_level(&cli, &source);
     live_stop(&cli);
+    assert_int_equal(live_total(&cli, "diverged_no_effect"), 0);
+    assert_int_equal(live_total(&cli, "diverged_error"), 0);
     for (uint32_t db = 0; db < (masters > 0 ? 1 : DB_COUNT); db++)
         assert_db_equal(pair, &source, &destination, db);
     /* Verification has no rules by versions: these have been compared above. */

@@ -109,6 +109,60 @@ static void scan_all(const uint8_t *bytes,
     assert_int_equal(done, count);
 }
 
+/* Of one array, or of an array that is an element whose own elements are not reported. */
+static void test_numbers_of_arrays(void **state)
+{
+    (void)state;
+    static const struct {
+        const uint8_t *bytes;
+        size_t size;
+        int64_t min, max;
+    } arrays[] = {
+        {BYTES("*2\r\n:1\r\n:-2\r\n"), -2, 1},
+        {BYTES("*1\r\n:12345\r\n"), 12345, 12345},
+        {BYTES("*4\r\n$1\r\nx\r\n:3\r\n*1\r\n:9\r\n:2\r\n"), 2, 3},
+        {BYTES("*2\r\n$-1\r\n+OK\r\n"), INT64_MAX, INT64_MIN},
+        {BYTES("*0\r\n"), INT64_MAX, INT64_MIN},
+    };
+    for (size_t i = 0; i < 2 * sizeof(arrays) / sizeof(arrays[0]); i++) {
+        bool is_inside = i % 2 != 0;
+        uint8_t bytes[128] = "*2\r\n:7\r\n";
+        size_t head = is_inside ? 8 : 0;
+        size_t size = head + arrays[i / 2].size;
+        memcpy(bytes + head, arrays[i / 2].bytes, arrays[i / 2].size);
+        for (size_t cut = 0; cut <= size; cut++) {
+            struct reply_scanner scanner;
+            struct syn_err err;
+            reply_scanner_init(&scanner);
+            scanner.with_elements = is_inside;
+            size_t pos = 0;
+            uint32_t found = 0;
+            for (size_t available = cut;; available = size) {
+                const struct reply *reply;
+                size_t used;
+                enum resp_status status;
+                while ((status = reply_scan(
+                            &scanner, bytes + pos, available - pos, &used, &reply, &err)) !=
+                       RESP_MORE) {
+                    assert_int_not_equal(status, RESP_ERROR);
+                    pos += used;
+                    if (reply->kind == REPLY_ARRAY &&
+                        status == (is_inside ? RESP_ELEMENT : RESP_READY)) {
+                        assert_true(reply->number_min == arrays[i / 2].min);
+                        assert_true(reply->number_max == arrays[i / 2].max);
+                        found++;
+                    }
+                }
+                pos += used;
+                if (available == size) {
+                    break;
+                }
+            }
+            assert_int_equal(found, 1);
+        }
+    }
+}
+
 static void test_each_reply(void **state)
 {
     (void)state;
@@ -323,6 +377,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_reply),
+        cmocka_unit_test(test_numbers_of_arrays),
         cmocka_unit_test(test_a_pipeline_of_replies),
         cmocka_unit_test(test_a_large_bulk_passes_in_pieces),
         cmocka_unit_test(test_long_texts_are_cut),

@@ -145,6 +145,7 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "diverged_no_effect", status->diverged_no_effect);
     event_set_number(out, "diverged_error", status->diverged_error);
     event_set_number(out, "diverged_script", status->diverged_script);
+    event_set_number(out, "diverged_partial", status->diverged_partial);
     event_set_number(out, "diverged_unknown", status->diverged_unknown);
     event_set_number(out, "restarts", status->restarts);
     event_set_number(out, "values_corrupt", status->values_corrupt);
@@ -299,6 +300,11 @@ static void add_losses(const struct syn_status *status, struct text *out)
                      " (the keys of %llu are not known: run verify)",
                      (unsigned long long)status->diverged_unknown);
         }
+    }
+    if (status->diverged_partial > 0) {
+        text_add(out,
+                 "; %llu commands did not change all the fields or ids that they name",
+                 (unsigned long long)status->diverged_partial);
     }
     if (status->values_corrupt > 0) {
         text_add(out,
