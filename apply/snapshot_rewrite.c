@@ -125,6 +125,26 @@ bool snapshot_corrupt(struct stream *stream, struct syn_err *err)
     return snapshot_set_aside(stream, reason, err);
 }
 
+bool snapshot_rewrite_open(struct stream *stream, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    value->way = VALUE_REWRITE;
+    value->rest_size = 0;
+    value->is_counted = false;
+    value->is_decoded = false;
+    if (!rewrite_prepare(stream, err) ||
+        !rewriter_begin(stream->rewriter, value->item.name, value->item.expire_ms, err)) {
+        return false;
+    }
+    counter_add(&stream->values_rewritten, 1);
+    return true;
+}
+
+bool snapshot_rewrite_close(struct stream *stream, struct syn_err *err)
+{
+    return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
+}
+
 bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
@@ -133,17 +153,8 @@ bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
                                     .is_valkey = stream->is_valkey,
                                     .key_hash = key_hash(item->name.bytes, item->name.size),
                                     .offset = value->offset};
-    value->way = VALUE_REWRITE;
-    value->rest_size = 0;
-    value->is_counted = false;
-    value->is_decoded = false;
-    if (!rewrite_prepare(stream, err) ||
-        !rewriter_begin(stream->rewriter, item->name, item->expire_ms, err) ||
-        !rdb_decoder_begin(stream->decoder, &place, rewriter_visitor(), stream->rewriter, err)) {
-        return false;
-    }
-    counter_add(&stream->values_rewritten, 1);
-    return true;
+    return snapshot_rewrite_open(stream, err) &&
+           rdb_decoder_begin(stream->decoder, &place, rewriter_visitor(), stream->rewriter, err);
 }
 
 /* Runs the decoder over some bytes; *used of them are done with. */
@@ -225,7 +236,7 @@ bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err)
             (unsigned long long)rdb_parser_offset(stream->parser));
         return snapshot_corrupt(stream, err);
     }
-    return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
+    return snapshot_rewrite_close(stream, err);
 }
 
 bool snapshot_rewrite_whole(struct stream *stream,

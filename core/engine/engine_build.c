@@ -2,7 +2,8 @@
  * Building the pipeline: how many of everything, how the memory is divided, who serves whom.
  *
  * --memory is divided into chunks (a sixth, by streams), batches (a sixth, by decoders), for a
- * cluster relays (a seventh, by decoders), and what items larger than a chunk may hold (the rest,
+ * cluster relays (a seventh, by decoders), values that are read again at a source (at most a tenth,
+ * by decoders), and what items larger than a chunk may hold (the rest,
  * one stream at a time beyond a small free share).
  */
 #include "core/engine/engine.h"
@@ -20,6 +21,12 @@
 #define BATCHES_PER_LANE_MIN 4u
 #define TRANSACTION_BYTES_MOST (2u << 20)
 #define RELAY_RECORDS_MIN 64u
+/* What a decoder that reads keys again may have in its hands of --memory, as values that are read
+ * at once (refetch.h): two of them, and as much for the pieces of larger ones. */
+#define REFETCH_SHARE 32u
+#define REFETCH_HELD 3u
+#define REFETCH_PIECE_BYTES_MIN (16u << 10)
+#define REFETCH_PIECE_BYTES_MAX (1u << 20)
 
 struct plan {
     uint32_t chunk_bytes;
@@ -31,6 +38,7 @@ struct plan {
     size_t rewrite_item_bytes_max;
     size_t hold_bytes_free;
     size_t hold_bytes_max;
+    size_t refetch_dump_max;
 };
 
 static uint32_t processor_count(void)
@@ -66,7 +74,8 @@ plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch
     /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
     uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
     uint64_t refused = (uint64_t)engine->decoder_count * REFUSAL_BATCHES * plan->router.batch_bytes;
-    return engine->stream_count * streams + batches * batch_size + ports + refused +
+    uint64_t refetched = (uint64_t)engine->decoder_count * REFETCH_HELD * plan->refetch_dump_max;
+    return engine->stream_count * streams + batches * batch_size + ports + refused + refetched +
            engine->decoder_count * relay_options_bytes(&plan->relay, engine->lane_count) +
            (uint64_t)engine->lane_count * (LANE_RECEIVE_BYTES + sizeof(struct lane));
 }
@@ -131,6 +140,8 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
         .batch_count = (uint32_t)clamp(batch_share / each, batches_min, 4096)};
 
     plan_relay(engine, &plan->relay);
+    plan->refetch_dump_max =
+        clamp(config->refetch_dump_max, 1, memory / REFETCH_SHARE / engine->decoder_count);
     plan->transaction_bytes_max = TRANSACTION_BYTES_KEPT;
     while (plan->transaction_bytes_max < TRANSACTION_BYTES_MOST &&
            plan->transaction_bytes_max * 2 * engine->stream_count <= memory / 32) {
@@ -223,6 +234,9 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->transaction_bytes_max = plan->transaction_bytes_max;
     task->hold_bytes_max = plan->hold_bytes_max;
     task->hold_bytes_free = plan->hold_bytes_free;
+    task->refetch_dump_max = plan->refetch_dump_max;
+    task->refetch_piece_bytes =
+        clamp(plan->refetch_dump_max / 4, REFETCH_PIECE_BYTES_MIN, REFETCH_PIECE_BYTES_MAX);
     task->control = &engine->control_waker;
 }
 
