@@ -5,20 +5,28 @@
 #include "apply/recovery.h"
 #include "apply/stream_private.h"
 
-/* Keys of one operation, or one key of those that wait. */
+/* Keys of one operation, or of several of a group. */
 struct names {
     struct names *next;
-    uint64_t seq; /* of the batch with the operation's record */
+    uint64_t seq; /* of the batch with the operation's, or the group's, record */
     uint64_t db;  /* of the source */
-    size_t size;
+    bool is_group;
+    uint32_t size;
+    uint32_t capacity;
     uint8_t bytes[]; /* each as its size, 4 bytes, and its name */
 };
+
+/* A group's commands are mostly small: their names share pieces of this size. */
+#define NAMES_BYTES 4096u
 
 struct divergences {
     struct names *waiting; /* to be made dirty */
     struct names **waiting_end;
     struct names *remembered; /* of operations on their way, oldest first */
     struct names **remembered_end;
+    struct names *remembered_last;
+    size_t remembered_bytes; /* at most transaction_bytes_max of the task */
+    uint64_t forgotten_seq;  /* up to here some are not remembered, for want of room; 0: none */
     uint32_t waiting_count;
     bool is_overrun; /* some could not be kept */
     struct resp_cutter cutter;
@@ -72,27 +80,46 @@ void divergence_forget(struct stream *stream)
 
 /* ---- names ---- */
 
-static struct names *
-names_of(const struct key_list *keys, const uint8_t *bytes, const struct resp_command *command)
+static size_t names_size(const struct key_list *keys, const struct resp_command *command)
 {
     size_t size = 0;
     for (uint32_t i = 0; i < keys->count; i++) {
         size += sizeof(uint32_t) + command->argv[keys->positions[i]].size;
     }
-    struct names *names = mem_alloc(MEM_APPLY, sizeof(*names) + size);
-    if (names == NULL) {
-        return NULL;
-    }
-    *names = (struct names){.size = size};
-    uint8_t *out = names->bytes;
-    for (uint32_t i = 0; i < keys->count; i++) {
-        const struct resp_arg *arg = &command->argv[keys->positions[i]];
-        memcpy(out, &arg->size, sizeof(arg->size));
-        memcpy(out + sizeof(arg->size), bytes + arg->pos, arg->size);
-        out += sizeof(arg->size) + arg->size;
+    return size;
+}
+
+static struct names *names_new(size_t capacity)
+{
+    struct names *names =
+        capacity > UINT32_MAX ? NULL : mem_alloc(MEM_APPLY, sizeof(*names) + capacity);
+    if (names != NULL) {
+        *names = (struct names){.capacity = (uint32_t)capacity};
     }
     return names;
 }
+
+static void names_add(struct names *names, const struct slice *name)
+{
+    uint32_t size = (uint32_t)name->size;
+    ASSERT(sizeof(size) + size <= names->capacity - names->size);
+    memcpy(names->bytes + names->size, &size, sizeof(size));
+    memcpy(names->bytes + names->size + sizeof(size), name->bytes, size);
+    names->size += (uint32_t)sizeof(size) + size;
+}
+
+static void names_add_keys(struct names *names,
+                           const struct key_list *keys,
+                           const uint8_t *bytes,
+                           const struct resp_command *command)
+{
+    for (uint32_t i = 0; i < keys->count; i++) {
+        struct slice name = arg_slice(bytes, command, keys->positions[i]);
+        names_add(names, &name);
+    }
+}
+
+/* ---- names of operations on their way ---- */
 
 static struct names *remembered_cut(struct divergences *divergences, struct names **at)
 {
@@ -101,8 +128,80 @@ static struct names *remembered_cut(struct divergences *divergences, struct name
     if (divergences->remembered_end == &names->next) {
         divergences->remembered_end = at;
     }
+    if (divergences->remembered_last == names) {
+        divergences->remembered_last = NULL; /* whatever comes next begins a piece */
+    }
+    divergences->remembered_bytes -= sizeof(*names) + names->capacity;
     names->next = NULL;
     return names;
+}
+
+static void remembered_trim(struct divergences *divergences, uint64_t frontier)
+{
+    while (divergences->remembered != NULL && divergences->remembered->seq < frontier) {
+        mem_free(MEM_APPLY, remembered_cut(divergences, &divergences->remembered));
+    }
+}
+
+/* Room for `size` bytes of names of the operation, or group, that ends in the lane's open batch.
+ * NULL: they cannot be remembered. */
+static struct names *
+remembered_room(struct stream *stream, uint32_t lane, bool is_group, size_t size)
+{
+    struct divergences *divergences = divergences_of(stream);
+    if (divergences == NULL) {
+        return NULL; /* divergence_note does not find it */
+    }
+    uint64_t seq = router_batch_seq(stream->router, lane);
+    struct names *last = divergences->remembered_last;
+    if (is_group && last != NULL && last->is_group && last->seq == seq &&
+        last->db == stream->command_db && size <= last->capacity - last->size) {
+        return last;
+    }
+    remembered_trim(divergences, stream->router->frontier);
+    size_t most = stream->task->transaction_bytes_max;
+    size_t left = most - divergences->remembered_bytes;
+    size_t capacity = is_group && size < NAMES_BYTES ? NAMES_BYTES : size;
+    if (sizeof(*last) + capacity > left) {
+        capacity = size;
+    }
+    if (sizeof(*last) > left || capacity > left - sizeof(*last)) {
+        divergences->forgotten_seq = seq;
+        return NULL;
+    }
+    struct names *names = names_new(capacity);
+    if (names == NULL) {
+        return NULL;
+    }
+    names->seq = seq;
+    names->db = stream->command_db;
+    names->is_group = is_group;
+    *divergences->remembered_end = names;
+    divergences->remembered_end = &names->next;
+    divergences->remembered_last = names;
+    divergences->remembered_bytes += sizeof(*names) + capacity;
+    return names;
+}
+
+static bool remembers(const struct stream *stream)
+{
+    return stream->task->on_divergence == DIVERGENCE_REFETCH;
+}
+
+static void remember(struct stream *stream,
+                     uint32_t lane,
+                     bool is_group,
+                     const struct command_info *info,
+                     const uint8_t *bytes,
+                     const struct resp_command *command)
+{
+    uint32_t first = 1;
+    const struct key_list first_key = {.count = 1, .positions = &first};
+    const struct key_list *keys = info->is_key_first ? &first_key : &stream->keys;
+    struct names *names = remembered_room(stream, lane, is_group, names_size(keys, command));
+    if (names != NULL) {
+        names_add_keys(names, keys, bytes, command);
+    }
 }
 
 void divergence_remember(struct stream *stream,
@@ -111,8 +210,9 @@ void divergence_remember(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command)
 {
-    if (!router_is_whole(stream->router, lane)) { /* else its bytes come back with its record */
-        divergence_remember_in(stream, lane, info, bytes, command);
+    /* One that is whole comes back with its record. */
+    if (remembers(stream) && !router_is_whole(stream->router, lane)) {
+        remember(stream, lane, false, info, bytes, command);
     }
 }
 
@@ -122,30 +222,27 @@ void divergence_remember_in(struct stream *stream,
                             const uint8_t *bytes,
                             const struct resp_command *command)
 {
-    struct divergences *divergences = divergences_of(stream);
-    uint32_t first = 1;
-    const struct key_list first_key = {.count = 1, .positions = &first};
-    struct names *names =
-        divergences == NULL
-            ? NULL
-            : names_of(info->is_key_first ? &first_key : &stream->keys, bytes, command);
-    if (names == NULL) {
-        return; /* divergence_note does not find it */
+    if (remembers(stream)) {
+        remember(stream, lane, true, info, bytes, command);
     }
-    names->seq = router_batch_seq(stream->router, lane);
-    names->db = stream->command_db;
-    while (divergences->remembered != NULL &&
-           divergences->remembered->seq < stream->router->frontier) {
-        mem_free(MEM_APPLY, remembered_cut(divergences, &divergences->remembered));
-    }
-    *divergences->remembered_end = names;
-    divergences->remembered_end = &names->next;
 }
 
-static struct names *remembered_take(struct divergences *divergences, uint64_t seq)
+void divergence_remember_key(struct stream *stream, uint32_t lane, const struct slice *name)
+{
+    if (!remembers(stream) || router_is_whole(stream->router, lane)) {
+        return;
+    }
+    struct names *names = remembered_room(stream, lane, false, sizeof(uint32_t) + name->size);
+    if (names != NULL) {
+        names_add(names, name);
+    }
+}
+
+static struct names *
+remembered_take(struct divergences *divergences, uint64_t seq, bool with_groups)
 {
     struct names **at = &divergences->remembered;
-    while (*at != NULL && (*at)->seq != seq) {
+    while (*at != NULL && ((*at)->seq != seq || ((*at)->is_group && !with_groups))) {
         at = &(*at)->next;
     }
     return *at == NULL ? NULL : remembered_cut(divergences, at);
@@ -167,7 +264,11 @@ static struct names *names_read(struct divergences *divergences, const uint8_t *
         !command_keys(info, bytes, &command, &divergences->keys, &err)) {
         return NULL;
     }
-    return names_of(&divergences->keys, bytes, &command);
+    struct names *names = names_new(names_size(&divergences->keys, &command));
+    if (names != NULL) {
+        names_add_keys(names, &divergences->keys, bytes, &command);
+    }
+    return names;
 }
 
 /* ---- operations ---- */
@@ -196,6 +297,16 @@ static void names_wait(struct divergences *divergences, struct names *names)
     divergences->waiting_count++;
 }
 
+/* What could not be remembered is asked for: a full copy finds it. */
+static bool is_forgotten(struct divergences *divergences, uint64_t seq)
+{
+    if (divergences == NULL || seq > divergences->forgotten_seq) {
+        return false;
+    }
+    divergences->is_overrun = true;
+    return true;
+}
+
 bool divergence_note(struct stream *stream,
                      const struct batch *batch,
                      const struct op *op,
@@ -209,10 +320,10 @@ bool divergence_note(struct stream *stream,
     struct divergences *divergences = divergences_of(stream);
     struct names *names = divergences == NULL ? NULL
                           : bytes != NULL     ? names_read(divergences, bytes, size)
-                                              : remembered_take(divergences, batch->seq);
+                                              : remembered_take(divergences, batch->seq, false);
     if (names == NULL) {
         counter_add(&stream->diverged_unknown, 1);
-        return op->refusal != REFUSAL_STATE;
+        return op->refusal != REFUSAL_STATE || is_forgotten(divergences, batch->seq);
     }
     names->db = op->source_db;
     names_wait(divergences, names);
@@ -224,10 +335,12 @@ bool divergence_note_group(struct stream *stream, const struct batch *batch)
     struct divergences *divergences = stream->divergences;
     bool is_found = stream->task->on_divergence != DIVERGENCE_REFETCH;
     struct names *names;
-    while (divergences != NULL && (names = remembered_take(divergences, batch->seq)) != NULL) {
+    while (divergences != NULL &&
+           (names = remembered_take(divergences, batch->seq, true)) != NULL) {
         names_wait(divergences, names);
         is_found = true;
     }
+    is_found = is_forgotten(divergences, batch->seq) || is_found;
     if (is_found) {
         counter_add(&stream->diverged_error, 1);
     }

@@ -19,11 +19,16 @@
  * 2. A task that ends in order has repaired what it noticed before its last position.
  * What was noticed, and not yet named in the dirty set, is not known to a run after kill -9.
  *
+ * 3. Names are remembered only where they may be asked for: with --on-divergence refetch, of
+ *    operations that are not whole in the batch with their record, until that is answered.
+ *
  * Threads:   the stream's decoder.
- * Limits:    RECOVERY_KEYS_MAX keys wait at a time; with more the stream needs a new full copy.
- * Errors:    an operation whose keys are not known any more (it began in a batch that is gone, and
- *            there was no memory to note them) is a failure if it was refused, and else only
- *            counted.
+ * Limits:    RECOVERY_KEYS_MAX keys wait at a time, and names are remembered in
+ * transaction_bytes_max bytes of each stream (the names of a transaction are less than the
+ * transaction, which is split beyond that). With more the stream needs a new full copy: of keys
+ * that wait at once, of names if one that could not be remembered is asked for. Errors:    an
+ * operation whose keys are not known any more (there was no memory to note them) is a failure if it
+ * was refused, and else only counted.
  */
 #ifndef APPLY_DIVERGENCE_H
 #define APPLY_DIVERGENCE_H
@@ -61,6 +66,10 @@ void divergence_remember_in(struct stream *stream,
                             const struct command_info *info,
                             const uint8_t *bytes,
                             const struct resp_command *command);
+
+/* The same of a large operation on one key, of database command_db, that is no command of the
+ * source. */
+void divergence_remember_key(struct stream *stream, uint32_t lane, const struct slice *name);
 
 /* Between two commands of a live stream: makes the keys dirty. */
 MUST_CHECK bool divergence_step(struct stream *stream, struct syn_err *err);

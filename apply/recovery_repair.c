@@ -76,6 +76,8 @@ bool repair_place(struct stream *stream, const struct dirty_key *key)
     value->db = task_db(stream->task, key->db);
     value->slot = route_slot(route, key->name, key->size);
     value->lane = route_lane(route, value->slot);
+    value->is_repair = true;
+    stream->command_db = key->db;
     return value->db != DB_NONE;
 }
 
@@ -204,6 +206,7 @@ static bool repair(struct stream *stream, struct syn_err *err)
         is_done = repair_take(&repairs[!i], stream, &at, err) &&
                   repair_run(&repairs[i], &repairs[!i], err);
     }
+    stream->value.is_repair = false;
     if (!is_done) {
         err_context(err, "keys whose value at the destination is not known cannot be read again");
         return false;

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "apply/divergence.h"
 #include "rdb/rewrite.h"
 
 /* With this much behind the bytes left over, the decoder is past them: it leaves fewer than 32
@@ -27,16 +28,28 @@ static enum rdb_flow rewrite_command(void *arg, const struct rewrite_command *co
                     .kind = OP_COMMAND,
                     .key_count = value->is_counted ? 0 : 1};
     struct syn_err err;
+    if (value->is_repair) {
+        /* Somebody may write to the key while it is copied: then it is read again (divergence.h).
+         */
+        op = live_op(stream, value->slot);
+        op.answer = COMMAND_ANSWER_ANY;
+        op.source_db = (uint32_t)stream->command_db;
+    }
     if (command->claim_count > 0) {
         ASSERT(value->is_counted); /* by the DEL that every stream begins with */
         op.kind = OP_CLAIM;
+        op.is_live = false;
         op.key_count = command->claim_count;
     }
     value->is_counted = true;
     bool is_sent = live_forward(
         stream, value->lane, value->db, command->bytes.bytes, command->bytes.size, op, &err);
-    if (is_sent && op.kind == OP_CLAIM && command->bytes.size > stream->router->batch_bytes) {
-        parcel_note(stream, value->lane);
+    if (is_sent && command->bytes.size > stream->router->batch_bytes) {
+        if (op.kind == OP_CLAIM) {
+            parcel_note(stream, value->lane);
+        } else if (value->is_repair) {
+            divergence_remember_key(stream, value->lane, &value->item.name);
+        }
     }
     return is_sent ? RDB_GO : RDB_STOP;
 }

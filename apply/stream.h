@@ -122,11 +122,12 @@ struct snapshot_value {
     uint32_t lane;
     uint8_t *name; /* the key's own copy                        */
     size_t name_capacity;
-    uint64_t left;      /* VALUE_ARRIVING: bytes of the value to come  */
-    uint64_t crc;       /* VALUE_ARRIVING: of type and body so far     */
-    bool is_open;       /* a value is being walked                   */
-    bool is_counted;    /* VALUE_REWRITE: an operation carries the key already   */
-    bool is_decoded;    /* VALUE_REWRITE: the decoder saw the end                */
+    uint64_t left;   /* VALUE_ARRIVING: bytes of the value to come  */
+    uint64_t crc;    /* VALUE_ARRIVING: of type and body so far     */
+    bool is_open;    /* a value is being walked                   */
+    bool is_repair;  /* of a key that is read again, in database command_db; not the snapshot's */
+    bool is_counted; /* VALUE_REWRITE: an operation carries the key already   */
+    bool is_decoded; /* VALUE_REWRITE: the decoder saw the end                */
     uint32_t rest_size; /* VALUE_REWRITE: walked, but left by the decoder       */
     uint8_t rest[32];
     bool is_new;      /* open, but too little of it was there to measure it */

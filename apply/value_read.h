@@ -69,6 +69,7 @@ struct value_reading {
     struct syn_err *err;
     bool is_unstable; /* out: changed while it was read, or gone: nothing can be said */
     bool is_stopped;  /* out: by the visitor; it is unstable, too                     */
+    struct rdb_stream_id stream_last; /* its own: of the stream that is being read    */
 };
 static inline uint64_t value_piece_bytes(const struct value_reading *reading)
 {

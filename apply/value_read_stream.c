@@ -29,6 +29,20 @@ static bool id_read(const redisReply *reply, struct rdb_stream_id *id)
            num_read_u64(dash + 1, reply->len - ms_size - 1, &id->seq);
 }
 
+static void id_write(struct rdb_stream_id id, struct id_text *out)
+{
+    snprintf(out->text,
+             sizeof(out->text),
+             "%llu-%llu",
+             (unsigned long long)id.ms,
+             (unsigned long long)id.seq);
+}
+
+static bool id_is_behind(struct rdb_stream_id id, struct rdb_stream_id other)
+{
+    return id.ms != other.ms ? id.ms > other.ms : id.seq > other.seq;
+}
+
 /* The id just behind: 6.0 has no exclusive ranges. False: there is none. */
 static bool id_after(struct rdb_stream_id id, struct id_text *next)
 {
@@ -36,11 +50,7 @@ static bool id_after(struct rdb_stream_id id, struct id_text *next)
     if (id.seq == 0 && ++id.ms == 0) {
         return false;
     }
-    snprintf(next->text,
-             sizeof(next->text),
-             "%llu-%llu",
-             (unsigned long long)id.ms,
-             (unsigned long long)id.seq);
+    id_write(id, next);
     return true;
 }
 
@@ -136,15 +146,19 @@ static uint64_t entries_limit(uint64_t step)
     return step > PIECE_ENTRIES_MAX ? PIECE_ENTRIES_MAX : step;
 }
 
-static bool entries_read(struct value_reading *reading, uint64_t length)
+/* Up to the last id that the stream had at first: with later ones it would contradict itself. */
+static bool entries_read(struct value_reading *reading, const struct rdb_stream_meta *meta)
 {
+    uint64_t length = meta->length;
+    struct id_text end;
+    id_write(meta->last_id, &end);
     uint64_t step = entries_limit(value_step_first(reading, length));
     struct id_text from = {"0-0"};
     uint64_t seen = 0;
     for (bool is_last = false; !is_last && !reading->is_unstable;) {
         char count[NUM_DIGITS_MAX + 1];
         count[num_write_u64(count, step)] = '\0';
-        const char *extras[] = {from.text, "+", "COUNT", count, NULL};
+        const char *extras[] = {from.text, end.text, "COUNT", count, NULL};
         redisReply *reply = value_ask(reading, "XRANGE", extras);
         if (reply == NULL) {
             return false;
@@ -272,7 +286,7 @@ static bool pending_read(struct value_reading *reading,
         for (size_t i = 0; i < elements && !reading->is_unstable; i++) {
             const redisReply *entry = reply->element[i];
             if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 4 ||
-                !id_read(entry->element[0], &id)) {
+                !id_read(entry->element[0], &id) || id_is_behind(id, reading->stream_last)) {
                 reading->is_unstable = true;
             } else if (consumer != NULL) {
                 value_shown(reading, reading->visitor->stream_consumer_pending(reading->arg, &id));
@@ -361,9 +375,13 @@ bool value_read_stream(struct value_reading *reading)
     if (reading->is_unstable) {
         return true;
     }
-    if (!entries_read(reading, meta.length)) {
+    if (!entries_read(reading, &meta)) {
         return false;
     }
+    if (reading->is_unstable) {
+        return true;
+    }
+    reading->stream_last = meta.last_id;
     value_shown(reading, reading->visitor->stream_meta(reading->arg, &meta));
-    return reading->is_unstable || groups_read(reading);
+    return groups_read(reading);
 }

@@ -69,7 +69,7 @@ plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch
 {
     uint64_t batches = (uint64_t)engine->decoder_count * plan->router.batch_count;
     uint64_t streams = (uint64_t)plan->chunk_count * (plan->chunk_bytes + plan->headroom_bytes) +
-                       2 * plan->hold_bytes_free + 2 * plan->transaction_bytes_max +
+                       2 * plan->hold_bytes_free + 3 * plan->transaction_bytes_max +
                        sizeof(struct stream);
     /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
     uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
