@@ -296,6 +296,37 @@ static void test_idle_epoll(void **state)
     idle("epoll");
 }
 
+/* The same of large keys that are read again at the source, by scanning and, where that is not
+ * allowed, as payloads that pass. */
+static void test_read_again(void **state)
+{
+    (void)state;
+    struct test_cli cli;
+    redisContext *from = live_redis(&source);
+    redisContext *to = live_redis(&destination);
+    send_big(from, "HSET", 30000, false);
+    send_big(from, "RPUSH", 30000, false);
+    send_big(from, "ZADD", 30000, true);
+    live_spawn(&cli, &source, &destination, "--memory", "8m", NULL);
+    live_wait_phase(&cli, "live");
+    live_wait_level(&cli, &source);
+    for (int64_t copies = 3; copies <= 6; copies += 3) {
+        test_command_ok(to, "MSET big:h x big:l x big:z x");
+        test_command_ok(from, "HSET big:h new %d", (int)copies);
+        test_command_ok(from, "RPUSH big:l last");
+        test_command_ok(from, "ZPOPMIN big:z 1");
+        uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+        while (live_total(&cli, "keys_refetched_large") < copies)
+            test_poll(deadline, "large keys to be read again");
+        live_wait_level(&cli, &source);
+        assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+        test_command_ok(from, "ACL SETUSER default -hscan -lrange -zrange");
+    }
+    live_stop(&cli);
+    test_command_ok(from, "ACL SETUSER default +@all");
+    live_assert_equal(&source, &destination);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +335,7 @@ int main(void)
         cmocka_unit_test_setup(test_stalled_in_snapshot, empty_sides),
         cmocka_unit_test_setup(test_big_values, empty_sides),
         cmocka_unit_test_setup(test_bigger_than_memory, empty_sides),
+        cmocka_unit_test_setup(test_read_again, empty_sides),
         cmocka_unit_test_setup(test_too_big, empty_sides),
         cmocka_unit_test_setup(test_idle_uring, empty_sides),
         cmocka_unit_test_setup(test_idle_epoll, empty_sides),
