@@ -11,6 +11,7 @@ void refetch_close(struct refetch *refetch)
 {
     control_close(&refetch->control);
     refetch->has_db = false;
+    refetch->is_known = false;
 }
 
 static bool is_redirection(const redisReply *reply)
@@ -97,8 +98,7 @@ static bool refetch_open(struct refetch *refetch, struct syn_err *err)
     if (reply != NULL) {
         freeReplyObject(reply);
     }
-    return refetch->control.context != NULL && refetch_try_expiretime(refetch, err) &&
-           refetch_try_field_ttl(refetch, err) && refetch_look(refetch, err);
+    return refetch->control.context != NULL && refetch_try_expiretime(refetch, err);
 }
 
 static bool refetch_select(struct refetch *refetch, uint64_t db, struct syn_err *err)
@@ -125,6 +125,14 @@ static bool refetch_select(struct refetch *refetch, uint64_t db, struct syn_err 
 bool refetch_ready(struct refetch *refetch, uint64_t db, struct syn_err *err)
 {
     return refetch_open(refetch, err) && refetch_select(refetch, db, err);
+}
+
+bool refetch_know(struct refetch *refetch, struct syn_err *err)
+{
+    if (!refetch->is_known) {
+        refetch->is_known = refetch_try_field_ttl(refetch, err) && refetch_look(refetch, err);
+    }
+    return refetch->is_known;
 }
 
 /* ---- one transaction ---- */

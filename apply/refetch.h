@@ -40,12 +40,14 @@ struct refetch {
     struct control control; /* opened when first needed */
     uint64_t db;            /* selected there */
     bool has_db;
-    bool has_expiretime;  /* it knows PEXPIRETIME, and we may use it */
-    bool has_field_ttl;   /* the same of HPEXPIRETIME                */
-    bool hides_field_ttl; /* it knows it, and we may not use it     */
-    bool has_counters;    /* of streams: 7.0                        */
+    bool has_expiretime; /* it knows PEXPIRETIME, and we may use it */
+    bool has_no_usage;   /* MEMORY USAGE was refused                */
+    /* What matters for large values only, and is asked for when there is one (refetch_know). */
+    bool is_known;
+    bool has_field_ttl;   /* as has_expiretime, of HPEXPIRETIME       */
+    bool hides_field_ttl; /* it knows it, and we may not use it       */
+    bool has_counters;    /* of streams: 7.0                          */
     bool is_valkey_rdb;   /* what its DUMP means by type 22: Valkey 9 */
-    bool has_no_usage;    /* MEMORY USAGE was refused               */
 };
 
 /* Keys of one database. */
@@ -87,8 +89,9 @@ void refetch_close(struct refetch *refetch);
 
 /* ---- for refetch_large.c ---- */
 
-/* Connects, and selects the database. */
+/* Connects, and selects the database; learns what the server has. */
 MUST_CHECK bool refetch_ready(struct refetch *refetch, uint64_t db, struct syn_err *err);
+MUST_CHECK bool refetch_know(struct refetch *refetch, struct syn_err *err);
 MUST_CHECK bool
 refetch_ask(struct control *control, const char *a, const char *b, struct syn_err *err);
 MUST_CHECK bool refetch_ask_key(struct control *control,

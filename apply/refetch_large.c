@@ -85,8 +85,8 @@ bool refetch_large_begin(struct refetch *refetch,
                          struct syn_err *err)
 {
     struct state state;
-    if (!refetch_ready(refetch, db, err) || !state_ask(refetch, name, err) ||
-        !state_take(refetch, &state, err)) {
+    if (!refetch_ready(refetch, db, err) || !refetch_know(refetch, err) ||
+        !state_ask(refetch, name, err) || !state_take(refetch, &state, err)) {
         refetch_close(refetch);
         return false;
     }
@@ -208,7 +208,8 @@ bool refetch_large_pass(struct refetch *refetch,
                         struct refetch_large *large,
                         struct syn_err *err)
 {
-    if (!refetch_ready(refetch, db, err)) {
+    if (!refetch_ready(refetch, db, err) || !refetch_know(refetch, err)) {
+        refetch_close(refetch);
         return false;
     }
     uint64_t more_ms = value_bytes / DUMP_BYTES_PER_MS;
