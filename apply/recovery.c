@@ -109,6 +109,7 @@ void recovery_was_read(struct recovery *recovery, struct dirty_key *key, uint64_
     ASSERT(from <= to);
     key->floor = to > 0 ? to : 1;
     key->from = from == to ? 0 : from;
+    key->attempts = key->from == 0 ? 0 : key->attempts;
     recovery->ranged += key->from != 0;
     recovery->floor_max = key->floor > recovery->floor_max ? key->floor : recovery->floor_max;
     recovery->unread--;
@@ -255,6 +256,9 @@ bool recovery_dirty(struct stream *stream,
     struct recovery *recovery = stream->recovery;
     struct dirty_key *key = recovery_find(recovery, source_db, name->bytes, name->size);
     if (key != NULL) {
+        if (!is_covered(stream, key)) {
+            key->attempts = 0; /* the last one was good */
+        }
         recovery_unread(recovery, key); /* read before, but not late enough */
         return true;
     }

@@ -122,7 +122,11 @@ static bool pass_open(struct copy *copy, uint64_t total)
     struct stream *stream = copy->stream;
     uint64_t hash = key_hash(copy->key->name, copy->key->size);
     copy->total = total;
-    copy->is_module = copy->large.type == VALUE_OTHER;
+    /* As a small one would be written: what the destination does not load is the rewriter's. */
+    copy->is_module =
+        copy->large.type == VALUE_OTHER &&
+        stream->task->intake
+                .restore_version[stream->recovery->refetch.is_valkey_rdb][RDB_TYPE_MODULE_2] != 0;
     if (copy->is_module) {
         if (total < 1 + RDB_FOOTER_SIZE) {
             return ERR(copy->err,
@@ -172,11 +176,11 @@ static void pass_piece(void *arg, struct slice piece)
 static bool pass_close(struct copy *copy, struct syn_err *err)
 {
     uint16_t version;
-    if (copy->is_module) {
+    if (copy->is_module) { /* what was begun must end, also if it changed */
         return snapshot_stream_end(copy->stream, err);
     }
-    return rdb_payload_end(&copy->reader, &version, err) &&
-           snapshot_rewrite_close(copy->stream, err);
+    return copy->large.is_changed || (rdb_payload_end(&copy->reader, &version, err) &&
+                                      snapshot_rewrite_close(copy->stream, err));
 }
 
 static bool copy_pass(struct copy *copy, struct syn_err *err)

@@ -2,8 +2,7 @@
  * Building the pipeline: how many of everything, how the memory is divided, who serves whom.
  *
  * --memory is divided into chunks (a sixth, by streams), batches (a sixth, by decoders), for a
- * cluster relays (a seventh, by decoders), values that are read again at a source (at most a tenth,
- * by decoders), and what items larger than a chunk may hold (the rest,
+ * cluster relays (a seventh, by decoders), and what items larger than a chunk may hold (the rest,
  * one stream at a time beyond a small free share).
  */
 #include "core/engine/engine.h"
@@ -21,9 +20,11 @@
 #define BATCHES_PER_LANE_MIN 4u
 #define TRANSACTION_BYTES_MOST (2u << 20)
 #define RELAY_RECORDS_MIN 64u
-/* What a decoder that reads keys again may have in its hands of --memory, as values that are read
- * at once (refetch.h): two of them, and as much for the pieces of larger ones. */
-#define REFETCH_SHARE 32u
+/* Values that are read again at once (refetch.h): two of them are held, and, where they are
+ * rewritten, three times their largest element. A stream that is live has its share of rewriting
+ * for that, which is four times its item bound; and if there are many streams, each decoder has a
+ * little. */
+#define REFETCH_BYTES_LEAST (32u << 10)
 #define REFETCH_HELD 3u
 #define REFETCH_PIECE_BYTES_MIN (16u << 10)
 #define REFETCH_PIECE_BYTES_MAX (1u << 20)
@@ -74,7 +75,7 @@ plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch
     /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
     uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
     uint64_t refused = (uint64_t)engine->decoder_count * REFUSAL_BATCHES * plan->router.batch_bytes;
-    uint64_t refetched = (uint64_t)engine->decoder_count * REFETCH_HELD * plan->refetch_dump_max;
+    uint64_t refetched = (uint64_t)engine->decoder_count * REFETCH_HELD * REFETCH_BYTES_LEAST;
     return engine->stream_count * streams + batches * batch_size + ports + refused + refetched +
            engine->decoder_count * relay_options_bytes(&plan->relay, engine->lane_count) +
            (uint64_t)engine->lane_count * (LANE_RECEIVE_BYTES + sizeof(struct lane));
@@ -140,8 +141,6 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
         .batch_count = (uint32_t)clamp(batch_share / each, batches_min, 4096)};
 
     plan_relay(engine, &plan->relay);
-    plan->refetch_dump_max =
-        clamp(config->refetch_dump_max, 1, memory / REFETCH_SHARE / engine->decoder_count);
     plan->transaction_bytes_max = TRANSACTION_BYTES_KEPT;
     while (plan->transaction_bytes_max < TRANSACTION_BYTES_MOST &&
            plan->transaction_bytes_max * 2 * engine->stream_count <= memory / 32) {
@@ -169,6 +168,10 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
      * pending in a stream's group; each source may have one of both. */
     plan->rewrite_item_bytes_max = (size_t)((memory - used) / 4 / 4 / engine->stream_count);
     plan->hold_bytes_max = (size_t)((memory - used) / 4 * 3);
+    uint64_t dump_max = plan->rewrite_item_bytes_max / 2;
+    dump_max = dump_max < REFETCH_BYTES_LEAST ? REFETCH_BYTES_LEAST : dump_max;
+    plan->refetch_dump_max =
+        (size_t)(dump_max < config->refetch_dump_max ? dump_max : config->refetch_dump_max);
     return true;
 }
 

@@ -162,7 +162,8 @@ static const struct syn_option table[] = {
          .value_name = "SIZE",
          .default_text = "16m",
          .help = "The largest value that is read again at the source by one DUMP; larger ones are "
-                 "copied by scanning their elements. Never more than a 32nd of --memory.",
+                 "copied by scanning their elements. No more than --memory leaves for it: "
+                 "about a fiftieth, divided by the source's shards.",
          .kind = SYN_OPTION_SIZE,
          .min = 1 << 10,
          .max = 1024 * MIB},
