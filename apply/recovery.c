@@ -623,7 +623,13 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
         }
         return recovery_is_done(stream, 0) ? RECOVERY_LEAVE : RECOVERY_APPLY;
     }
-    if (info->class == COMMAND_FLUSHALL || info->class == COMMAND_FLUSHDB) {
+    bool is_flush = info->class == COMMAND_FLUSHALL || info->class == COMMAND_FLUSHDB;
+    if (is_flush && stream->task->on_flush == FLUSH_IGNORE) {
+        /* It makes nothing certain; and keys that were being read went away at the source. */
+        recovery_overlook(stream);
+        return RECOVERY_APPLY;
+    }
+    if (is_flush) {
         /* On the lanes that have not executed it, every key of the database is certain afterwards,
          * also one whose value was read and is ahead. */
         uint64_t db = info->class == COMMAND_FLUSHALL ? ALL_DATABASES : source_db;

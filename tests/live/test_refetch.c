@@ -18,6 +18,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/slot.h"
 #include "tests/live/live.h"
 
 /* With this, what fill() makes is large, each of it; and all are above one piece. */
@@ -31,6 +32,12 @@ static void start(const char *version, uint32_t masters)
     live_side_start(&destination, version, masters, 0, NULL);
 }
 
+/* The server that has {t}. */
+static redisContext *redis(void)
+{
+    return test_client_connection(source.client, slot_of_key("{t}", 3));
+}
+
 static void stop(void)
 {
     live_side_stop(&source);
@@ -39,7 +46,7 @@ static void stop(void)
 
 static void ok(const char *command)
 {
-    redisReply *reply = redisCommand(live_redis(&source), command);
+    redisReply *reply = redisCommand(redis(), command);
     assert_non_null(reply);
     if (reply->type == REDIS_REPLY_ERROR)
         fail_msg("%s: %s", command, reply->str);
@@ -65,7 +72,7 @@ static void spoil(const char *command)
 /* Many commands at once: the source is not what is tested. */
 static void script(const char *text)
 {
-    redisReply *reply = redisCommand(live_redis(&source), "EVAL %s 0", text);
+    redisReply *reply = redisCommand(redis(), "EVAL %s 0", text);
     assert_non_null(reply);
     if (reply->type == REDIS_REPLY_ERROR)
         fail_msg("%s", reply->str);
@@ -160,28 +167,34 @@ static void wait_equal(struct test_cli *cli, int64_t copies)
 
 /* ---- nobody writes to them ---- */
 
+static void each_type(uint32_t from, uint32_t to)
+{
+    struct test_cli cli;
+    live_side_start(&source, TEST_REQUIRED_VERSION, from, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, to, 0, NULL);
+    fill();
+    spawn(&cli);
+    live_wait_phase(&cli, "live");
+    live_wait_level(&cli, &source);
+    for (size_t i = 0; i < KEYS; i++) {
+        spoil(keys[i].spoilt);
+        ok(keys[i].then);
+        wait_equal(&cli, (int64_t)i + 1);
+    }
+    assert_int_equal(live_total(&cli, "keys_refetched"), KEYS);
+    live_stop(&cli);
+    output_has(&cli, "copied by scanning its elements");
+    output_has(&cli, "a stream (key hash");
+    live_assert_equal(&source, &destination);
+    stop();
+}
+
 static void test_each_type(void **state)
 {
     (void)state;
-    for (uint32_t masters = 0; masters <= 3; masters += 3) {
-        struct test_cli cli;
-        start(TEST_REQUIRED_VERSION, masters);
-        fill();
-        spawn(&cli);
-        live_wait_phase(&cli, "live");
-        live_wait_level(&cli, &source);
-        for (size_t i = 0; i < KEYS; i++) {
-            spoil(keys[i].spoilt);
-            ok(keys[i].then);
-            wait_equal(&cli, (int64_t)i + 1);
-        }
-        assert_int_equal(live_total(&cli, "keys_refetched"), KEYS);
-        live_stop(&cli);
-        output_has(&cli, "copied by scanning its elements");
-        output_has(&cli, "a stream (key hash");
-        live_assert_equal(&source, &destination);
-        stop();
-    }
+    each_type(0, 0);
+    each_type(0, 3);
+    each_type(3, 0);
 }
 
 /* ---- somebody does ---- */
@@ -269,7 +282,7 @@ static void test_written_now_and_then(void **state)
     }
     noise_stop(&noise);
     for (size_t i = 0; i < KEYS; i++) /* what was spoilt behind the last write of its key */
-        write_again(live_redis(&source), i, 1000000);
+        write_again(redis(), i, 1000000);
     wait_equal(&cli, KEYS);
     live_stop(&cli);
     live_assert_equal(&source, &destination);
@@ -372,7 +385,7 @@ static void test_killed(void **state)
         }
         noise_stop(&noise);
         for (size_t i = 0; i < KEYS; i++)
-            write_again(live_redis(&source), i, 1000000);
+            write_again(redis(), i, 1000000);
         copies += live_total(&cli, "keys_refetched_large");
         assert_true(copies > 0);
         wait_equal(&cli, 0);
