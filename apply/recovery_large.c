@@ -228,35 +228,53 @@ static void copy_log(const struct copy *copy, bool is_scan)
              copies == LARGE_LOGGED_MAX ? "; further copies are only counted" : "");
 }
 
+enum copy_way {
+    COPY_NOTHING, /* there is no such key, or not one that is selected */
+    COPY_SCAN,
+    COPY_PASS,
+};
+
+static bool copy_choose(struct copy *copy, enum copy_way *way, struct syn_err *err)
+{
+    struct recovery *recovery = copy->stream->recovery;
+    const struct dirty_key *key = copy->key;
+    *way = COPY_PASS;
+    if (key->attempts >= LARGE_SCANS || recovery->is_ending) {
+        return true;
+    }
+    if (!refetch_large_begin(&recovery->refetch, key->db, copy->name, &copy->large, err)) {
+        return false;
+    }
+    if (!copy_is_selected(copy)) {
+        *way = COPY_NOTHING;
+    } else if (refetch_can_scan(&recovery->refetch, copy->large.type)) {
+        *way = COPY_SCAN;
+    }
+    return true;
+}
+
 static bool copy_once(struct copy *copy, struct syn_err *err)
 {
     struct stream *stream = copy->stream;
-    struct recovery *recovery = stream->recovery;
     struct dirty_key *key = copy->key;
-    bool wants_scan = key->attempts < LARGE_SCANS && !recovery->is_ending;
-    bool is_scan = false;
+    enum copy_way way;
+    if (!copy_choose(copy, &way, err)) {
+        return false;
+    }
     key->attempts++;
-    if (wants_scan) {
-        if (!refetch_large_begin(&recovery->refetch, key->db, copy->name, &copy->large, err)) {
-            return false;
-        }
-        is_scan = copy_is_selected(copy) && refetch_can_scan(&recovery->refetch, copy->large.type);
-        wants_scan = is_scan || !copy_is_selected(copy);
+    bool is_done = way == COPY_SCAN   ? copy_scan(copy, err)
+                   : way == COPY_PASS ? copy_pass(copy, err)
+                                      : true;
+    if (is_done && copy->is_open) {
+        counter_add(&stream->keys_refetched_large, 1);
+        copy_log(copy, way == COPY_SCAN);
+    } else if (is_done) {
+        is_done = repair_nothing(stream, key, err);
     }
-    if (is_scan ? !copy_scan(copy, err) : !wants_scan && !copy_pass(copy, err)) {
-        return false;
+    if (is_done && !copy->large.is_changed) {
+        recovery_was_read(stream->recovery, key, copy->large.from, copy->large.to);
     }
-    counter_add(&stream->keys_refetched_large, copy->is_open);
-    if (copy->is_open) {
-        copy_log(copy, is_scan);
-    }
-    if (!copy->is_open && !repair_nothing(stream, key, err)) {
-        return false;
-    }
-    if (!copy->large.is_changed) {
-        recovery_was_read(recovery, key, copy->large.from, copy->large.to);
-    }
-    return true;
+    return is_done;
 }
 
 static bool copy_refuse(const struct copy *copy, struct syn_err *err)
