@@ -104,6 +104,9 @@ static bool decoder_finish(struct decoder *decoder, struct syn_err *err)
     }
     struct router *router = &decoder->router;
     do {
+        for (uint32_t i = 0; i < decoder->stream_count; i++) {
+            recovery_ends(decoder->streams[i]);
+        }
         if (!relay_drain(&decoder->relay, err)) {
             return false;
         }

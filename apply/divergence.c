@@ -10,25 +10,33 @@
 /* Keys in repair, or waiting for it, with which doubts are only counted. */
 #define DOUBTS_MAX (RECOVERY_KEYS_MAX / 2)
 
-/* Keys of one operation. */
+/* Keys of one operation, or of several of a group. */
 struct names {
     struct names *next;
-    uint64_t seq;  /* of the batch with the operation's record   */
+    uint64_t seq;      /* of the batch with the operation's, or the group's, record */
+    uint64_t db;       /* of the source */
+    uint64_t other_db; /* of names with NAME_ELSEWHERE */
+    bool is_group;
     bool is_doubt; /* they may well be as they are at the source */
-    size_t size;
-    uint8_t bytes[]; /* of each its name_head, and its name */
+    uint32_t size;
+    uint32_t capacity;
+    uint8_t bytes[]; /* each as its size, 4 bytes, and its name */
 };
 
-struct name_head {
-    uint64_t db; /* of the source */
-    uint64_t size;
-};
+/* In a name's size: it is in the other database of MOVE or COPY. */
+#define NAME_ELSEWHERE 0x80000000u
+
+/* A group's commands are mostly small: their names share pieces of this size. */
+#define NAMES_BYTES 4096u
 
 struct divergences {
     struct names *waiting; /* to be made dirty */
     struct names **waiting_end;
     struct names *remembered; /* of operations on their way, oldest first */
     struct names **remembered_end;
+    struct names *remembered_last;
+    size_t remembered_bytes; /* at most transaction_bytes_max of the task */
+    uint64_t forgotten_seq;  /* up to here some are not remembered, for want of room; 0: none */
     uint32_t waiting_count;
     bool is_overrun; /* some could not be kept */
     struct resp_cutter cutter;
@@ -82,46 +90,57 @@ void divergence_forget(struct stream *stream)
 
 /* ---- names ---- */
 
-static struct names *names_new(size_t size)
+/* MOVE's key counts twice, and the second one of MOVE and COPY is in another database. */
+static uint32_t name_count(const struct command_info *info, const struct key_list *keys)
 {
-    struct names *names = mem_alloc(MEM_APPLY, sizeof(*names) + size);
+    return info->class == COMMAND_MOVE ? 2 * keys->count : keys->count;
+}
+
+static size_t names_size(const struct command_info *info,
+                         const struct key_list *keys,
+                         const struct resp_command *command)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < name_count(info, keys); i++) {
+        size += sizeof(uint32_t) + command->argv[keys->positions[i % keys->count]].size;
+    }
+    return size;
+}
+
+static struct names *names_new(size_t capacity, uint64_t db, uint64_t other_db)
+{
+    struct names *names =
+        capacity >= NAME_ELSEWHERE ? NULL : mem_alloc(MEM_APPLY, sizeof(*names) + capacity);
     if (names != NULL) {
-        *names = (struct names){.size = size};
+        *names = (struct names){.db = db, .other_db = other_db, .capacity = (uint32_t)capacity};
     }
     return names;
 }
 
-static uint8_t *name_put(uint8_t *out, struct slice name, uint64_t db)
+static void names_add(struct names *names, struct slice name, bool is_elsewhere)
 {
-    const struct name_head head = {.db = db, .size = name.size};
+    uint32_t head = (uint32_t)name.size | (is_elsewhere ? NAME_ELSEWHERE : 0);
+    uint8_t *out = names->bytes + names->size;
+    ASSERT(sizeof(head) + name.size <= names->capacity - names->size);
     memcpy(out, &head, sizeof(head));
     memcpy(out + sizeof(head), name.bytes, name.size);
-    return out + sizeof(head) + name.size;
+    names->size += (uint32_t)(sizeof(head) + name.size);
 }
 
-/* MOVE's key counts twice, and the second one of MOVE and COPY is in another database. */
-static struct names *names_of(const struct command_info *info,
-                              const struct key_list *keys,
-                              const uint8_t *bytes,
-                              const struct resp_command *command,
-                              uint64_t db,
-                              uint64_t other_db)
+static void names_add_keys(struct names *names,
+                           const struct command_info *info,
+                           const struct key_list *keys,
+                           const uint8_t *bytes,
+                           const struct resp_command *command)
 {
     bool names_db = info->class == COMMAND_MOVE || info->class == COMMAND_COPY;
-    uint32_t count = info->class == COMMAND_MOVE ? 2 * keys->count : keys->count;
-    size_t size = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        size += sizeof(struct name_head) + command->argv[keys->positions[i % keys->count]].size;
+    for (uint32_t i = 0; i < name_count(info, keys); i++) {
+        names_add(
+            names, arg_slice(bytes, command, keys->positions[i % keys->count]), i > 0 && names_db);
     }
-    struct names *names = names_new(size);
-    uint8_t *out = names != NULL ? names->bytes : NULL;
-    for (uint32_t i = 0; names != NULL && i < count; i++) {
-        out = name_put(out,
-                       arg_slice(bytes, command, keys->positions[i % keys->count]),
-                       i > 0 && names_db ? other_db : db);
-    }
-    return names;
 }
+
+/* ---- names of operations on their way ---- */
 
 static struct names *remembered_cut(struct divergences *divergences, struct names **at)
 {
@@ -130,20 +149,86 @@ static struct names *remembered_cut(struct divergences *divergences, struct name
     if (divergences->remembered_end == &names->next) {
         divergences->remembered_end = at;
     }
+    if (divergences->remembered_last == names) {
+        divergences->remembered_last = NULL; /* whatever comes next begins a piece */
+    }
+    divergences->remembered_bytes -= sizeof(*names) + names->capacity;
     names->next = NULL;
     return names;
 }
 
-static void remembered_add(struct stream *stream, uint32_t lane, struct names *names)
+static void remembered_trim(struct divergences *divergences, uint64_t frontier)
 {
-    struct divergences *divergences = stream->divergences;
-    names->seq = router_batch_seq(stream->router, lane);
-    while (divergences->remembered != NULL &&
-           divergences->remembered->seq < stream->router->frontier) {
+    while (divergences->remembered != NULL && divergences->remembered->seq < frontier) {
         mem_free(MEM_APPLY, remembered_cut(divergences, &divergences->remembered));
     }
+}
+
+/* Room for `size` bytes of names of the operation, or group, that ends in the lane's open batch.
+ * NULL: they cannot be remembered. */
+static struct names *remembered_room(struct stream *stream,
+                                     uint32_t lane,
+                                     bool is_group,
+                                     uint64_t db,
+                                     uint64_t other_db,
+                                     size_t size)
+{
+    struct divergences *divergences = divergences_of(stream);
+    if (divergences == NULL) {
+        return NULL; /* divergence_note does not find it */
+    }
+    uint64_t seq = router_batch_seq(stream->router, lane);
+    struct names *last = divergences->remembered_last;
+    if (is_group && last != NULL && last->is_group && last->seq == seq && last->db == db &&
+        last->other_db == other_db && size <= last->capacity - last->size) {
+        return last;
+    }
+    remembered_trim(divergences, stream->router->frontier);
+    size_t most = stream->task->transaction_bytes_max;
+    size_t left = most - divergences->remembered_bytes;
+    size_t capacity = is_group && size < NAMES_BYTES ? NAMES_BYTES : size;
+    if (sizeof(*last) + capacity > left) {
+        capacity = size;
+    }
+    if (sizeof(*last) > left || capacity > left - sizeof(*last)) {
+        divergences->forgotten_seq = seq;
+        return NULL;
+    }
+    struct names *names = names_new(capacity, db, other_db);
+    if (names == NULL) {
+        return NULL;
+    }
+    names->seq = seq;
+    names->is_group = is_group;
     *divergences->remembered_end = names;
     divergences->remembered_end = &names->next;
+    divergences->remembered_last = names;
+    divergences->remembered_bytes += sizeof(*names) + capacity;
+    return names;
+}
+
+static bool remembers(const struct stream *stream)
+{
+    return stream->task->on_divergence == DIVERGENCE_REFETCH;
+}
+
+static void remember(struct stream *stream,
+                     uint32_t lane,
+                     bool is_group,
+                     const struct command_info *info,
+                     const uint8_t *bytes,
+                     const struct resp_command *command)
+{
+    uint32_t first = 1;
+    const struct key_list first_key = {.count = 1, .positions = &first};
+    const struct key_list *keys = info->is_key_first ? &first_key : &stream->keys;
+    uint64_t db = stream->command_db;
+    uint64_t other_db = live_other_db(info, bytes, command, db);
+    size_t size = names_size(info, keys, command);
+    struct names *names = remembered_room(stream, lane, is_group, db, other_db, size);
+    if (names != NULL) {
+        names_add_keys(names, info, keys, bytes, command);
+    }
 }
 
 void divergence_remember(struct stream *stream,
@@ -152,8 +237,9 @@ void divergence_remember(struct stream *stream,
                          const uint8_t *bytes,
                          const struct resp_command *command)
 {
-    if (!router_is_whole(stream->router, lane)) { /* else its bytes come back with its record */
-        divergence_remember_in(stream, lane, info, bytes, command);
+    /* One that is whole comes back with its record. */
+    if (remembers(stream) && !router_is_whole(stream->router, lane)) {
+        remember(stream, lane, false, info, bytes, command);
     }
 }
 
@@ -163,19 +249,8 @@ void divergence_remember_in(struct stream *stream,
                             const uint8_t *bytes,
                             const struct resp_command *command)
 {
-    struct divergences *divergences = divergences_of(stream);
-    uint32_t first = 1;
-    const struct key_list first_key = {.count = 1, .positions = &first};
-    struct names *names = divergences == NULL
-                              ? NULL
-                              : names_of(info,
-                                         info->is_key_first ? &first_key : &stream->keys,
-                                         bytes,
-                                         command,
-                                         stream->command_db,
-                                         live_other_db(info, bytes, command, stream->command_db));
-    if (names != NULL) { /* else divergence_note does not find it */
-        remembered_add(stream, lane, names);
+    if (remembers(stream)) {
+        remember(stream, lane, true, info, bytes, command);
     }
 }
 
@@ -184,20 +259,21 @@ void divergence_remember_name(struct stream *stream,
                               const struct slice *name,
                               uint64_t source_db)
 {
-    if (LIKELY(router_is_whole(stream->router, lane)) || divergences_of(stream) == NULL) {
+    if (!remembers(stream) || router_is_whole(stream->router, lane)) {
         return;
     }
-    struct names *names = names_new(sizeof(struct name_head) + name->size);
+    size_t size = sizeof(uint32_t) + name->size;
+    struct names *names = remembered_room(stream, lane, false, source_db, source_db, size);
     if (names != NULL) {
-        name_put(names->bytes, *name, source_db);
-        remembered_add(stream, lane, names);
+        names_add(names, *name, false);
     }
 }
 
-static struct names *remembered_take(struct divergences *divergences, uint64_t seq)
+static struct names *
+remembered_take(struct divergences *divergences, uint64_t seq, bool with_groups)
 {
     struct names **at = &divergences->remembered;
-    while (*at != NULL && (*at)->seq != seq) {
+    while (*at != NULL && ((*at)->seq != seq || ((*at)->is_group && !with_groups))) {
         at = &(*at)->next;
     }
     return *at == NULL ? NULL : remembered_cut(divergences, at);
@@ -235,12 +311,14 @@ names_read(struct stream *stream, const struct op *op, const uint8_t *bytes, siz
     }
     uint32_t db = task_db(stream->task, op->source_db);
     uint64_t other = live_other_db(info, bytes, &command, db);
-    return names_of(info,
-                    &divergences->keys,
-                    bytes,
-                    &command,
-                    op->source_db,
-                    other == db ? op->source_db : db_at_source(stream->task, other));
+    struct names *names =
+        names_new(names_size(info, &divergences->keys, &command),
+                  op->source_db,
+                  other == db ? op->source_db : db_at_source(stream->task, other));
+    if (names != NULL) {
+        names_add_keys(names, info, &divergences->keys, bytes, &command);
+    }
+    return names;
 }
 
 /* ---- operations ---- */
@@ -275,6 +353,16 @@ static void names_wait(struct divergences *divergences, struct names *names)
     divergences->waiting_count++;
 }
 
+/* What could not be remembered is asked for: a full copy finds it. */
+static bool is_forgotten(struct divergences *divergences, uint64_t seq)
+{
+    if (divergences == NULL || seq > divergences->forgotten_seq) {
+        return false;
+    }
+    divergences->is_overrun = true;
+    return true;
+}
+
 bool divergence_note(struct stream *stream,
                      const struct batch *batch,
                      const struct op *op,
@@ -288,10 +376,10 @@ bool divergence_note(struct stream *stream,
     struct divergences *divergences = divergences_of(stream);
     struct names *names = divergences == NULL ? NULL
                           : bytes != NULL     ? names_read(stream, op, bytes, size)
-                                              : remembered_take(divergences, batch->seq);
+                                              : remembered_take(divergences, batch->seq, false);
     if (names == NULL) {
         counter_add(&stream->diverged_unknown, 1);
-        return op->refusal != REFUSAL_STATE;
+        return op->refusal != REFUSAL_STATE || is_forgotten(divergences, batch->seq);
     }
     names->is_doubt = op->refusal == REFUSAL_PARTIAL;
     names_wait(divergences, names);
@@ -303,11 +391,13 @@ bool divergence_note_group(struct stream *stream, const struct batch *batch, uin
     struct divergences *divergences = stream->divergences;
     bool is_found = stream->task->on_divergence != DIVERGENCE_REFETCH;
     struct names *names;
-    while (divergences != NULL && (names = remembered_take(divergences, batch->seq)) != NULL) {
+    while (divergences != NULL &&
+           (names = remembered_take(divergences, batch->seq, true)) != NULL) {
         names->is_doubt = refusal == REFUSAL_PARTIAL;
         names_wait(divergences, names);
         is_found = true;
     }
+    is_found = (refusal != REFUSAL_PARTIAL && is_forgotten(divergences, batch->seq)) || is_found;
     if (is_found) {
         counter_add(counter_of(stream, refusal), 1);
     }
@@ -334,13 +424,14 @@ static bool names_make_dirty(struct stream *stream, const struct names *names, s
     const uint8_t *at = names->bytes;
     const uint8_t *end = at + names->size;
     while (at < end) {
-        struct name_head head;
+        uint32_t head;
         memcpy(&head, at, sizeof(head));
-        struct slice name = {at + sizeof(head), head.size};
-        if (!name_make_dirty(stream, head.db, &name, err)) {
+        struct slice name = {at + sizeof(head), head & ~NAME_ELSEWHERE};
+        uint64_t db = (head & NAME_ELSEWHERE) != 0 ? names->other_db : names->db;
+        if (!name_make_dirty(stream, db, &name, err)) {
             return false;
         }
-        at += sizeof(head) + head.size;
+        at += sizeof(head) + name.size;
     }
     return true;
 }

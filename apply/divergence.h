@@ -27,12 +27,17 @@
  * 2. A task that ends in order has repaired what it noticed before its last position.
  * What was noticed, and not yet named in the dirty set, is not known to a run after kill -9.
  *
+ * 3. Names are remembered only where they may be asked for: with --on-divergence refetch, of
+ *    operations that are not whole in the batch with their record, until that is answered.
+ *
  * Threads:   the stream's decoder.
- * Limits:    RECOVERY_KEYS_MAX keys wait at a time; with more the stream needs a new full copy.
- *            With half as many, doubts are only counted.
- * Errors:    an operation whose keys are not known any more (it began in a batch that is gone, and
- *            there was no memory to note them) is a failure if it was refused, and else only
- *            counted.
+ * Limits:    RECOVERY_KEYS_MAX keys wait at a time (with half as many, doubts are only counted),
+ * and names are remembered in transaction_bytes_max bytes of each stream (the names of a
+ *            transaction are less than the transaction, which is split beyond that). With more the
+ *            stream needs a new full copy: of keys that wait at once, of names if one that could
+ *            not be remembered is asked for.
+ * Errors:    an operation whose keys are not known any more (there was no memory to note them) is a
+ *            failure if it was refused, and else only counted.
  */
 #ifndef APPLY_DIVERGENCE_H
 #define APPLY_DIVERGENCE_H
@@ -72,7 +77,8 @@ void divergence_remember_in(struct stream *stream,
                             const uint8_t *bytes,
                             const struct resp_command *command);
 
-/* The same of an operation that was made of a command's arguments. */
+/* The same of an operation on one key that is no command of the source: made of another's
+ * arguments, or of a value's elements. */
 void divergence_remember_name(struct stream *stream,
                               uint32_t lane,
                               const struct slice *name,

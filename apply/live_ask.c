@@ -1,5 +1,6 @@
 /* Commands that the table lacks: the stream waits for the asker's answer, and goes on by it. And
  * those that the destination lacks. */
+#include "apply/recovery.h"
 #include "apply/stream_private.h"
 
 #include <string.h>
@@ -29,6 +30,7 @@ static void leave_out(struct stream *stream,
                       const struct resp_command *command)
 {
     counter_add(&stream->commands_skipped, 1);
+    recovery_overlook(stream);
     if (is_first) {
         char where[200];
         live_where(stream, bytes, command, where);

@@ -370,6 +370,9 @@ bool live_rules_take(struct stream *stream,
         !live_script_load(stream, bytes, command, err)) {
         return false;
     }
+    if (UNLIKELY(is_left) && plan.reason != SELECT_BY_KEY) {
+        recovery_overlook(stream);
+    }
     switch (plan.action) {
     case SELECT_FORWARD:
     case SELECT_RENAMED:

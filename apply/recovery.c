@@ -99,7 +99,20 @@ void recovery_clear_keys(struct recovery *recovery)
     }
     recovery->count = 0;
     recovery->unread = 0;
+    recovery->ranged = 0;
     recovery->floor_max = 0;
+}
+
+void recovery_was_read(struct recovery *recovery, struct dirty_key *key, uint64_t from, uint64_t to)
+{
+    ASSERT(key->floor == 0);
+    ASSERT(from <= to);
+    key->floor = to > 0 ? to : 1;
+    key->from = from == to ? 0 : from;
+    key->attempts = key->from == 0 ? 0 : key->attempts;
+    recovery->ranged += key->from != 0;
+    recovery->floor_max = key->floor > recovery->floor_max ? key->floor : recovery->floor_max;
+    recovery->unread--;
 }
 
 /* ---- life ---- */
@@ -117,7 +130,7 @@ bool recovery_begin(struct stream *stream,
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a recovery");
     }
     if (stream->task->select != NULL) {
-        recovery->names = mem_calloc(MEM_APPLY, REFETCH_AT_ONCE * sizeof(*recovery->names));
+        recovery->names = mem_calloc(MEM_APPLY, RECOVERY_NAMES * sizeof(*recovery->names));
         if (recovery->names == NULL) {
             mem_free(MEM_APPLY, recovery);
             return ERR(err, SYN_CODE_MEMORY, "out of memory for a recovery");
@@ -130,7 +143,8 @@ bool recovery_begin(struct stream *stream,
     recovery->refetch =
         (struct refetch){.endpoint = stream->feed->options.endpoint,
                          .timeout_ms = (int)stream->feed->options.connect_timeout_ms,
-                         .is_cluster = stream->task->source_is_cluster};
+                         .is_cluster = stream->task->source_is_cluster,
+                         .dump_max = stream->task->refetch_dump_max};
     stream->recovery = recovery;
     return true;
 }
@@ -141,7 +155,7 @@ void recovery_end(struct stream *stream)
     if (recovery != NULL) {
         recovery_clear_keys(recovery);
         refetch_close(&recovery->refetch);
-        for (uint32_t i = 0; recovery->names != NULL && i < REFETCH_AT_ONCE; i++) {
+        for (uint32_t i = 0; recovery->names != NULL && i < RECOVERY_NAMES; i++) {
             select_name_deinit(&recovery->names[i]);
         }
         mem_free(MEM_APPLY, recovery->names);
@@ -242,9 +256,10 @@ bool recovery_dirty(struct stream *stream,
     struct recovery *recovery = stream->recovery;
     struct dirty_key *key = recovery_find(recovery, source_db, name->bytes, name->size);
     if (key != NULL) {
-        /* Read before, but not late enough. */
-        recovery->unread += key->floor != 0;
-        key->floor = 0;
+        if (!is_covered(stream, key)) {
+            key->attempts = 0; /* the last one was good */
+        }
+        recovery_unread(recovery, key); /* read before, but not late enough */
         return true;
     }
     if (recovery->count >= RECOVERY_KEYS_MAX) {
@@ -273,13 +288,51 @@ bool recovery_is_done(const struct stream *stream, uint32_t lane)
     return stream->recovery != NULL && stream->offset <= stream->recovery->lanes[lane].floor;
 }
 
+/* Whether the stream is where a value was read that took a while: if it has an operation on the key
+ * there, that value is of no moment. */
+static bool is_in_range(const struct dirty_key *key, uint64_t offset)
+{
+    return key->from != 0 && offset > key->from && offset <= key->floor;
+}
+
+void recovery_overlook(struct stream *stream)
+{
+    struct recovery *recovery = stream->recovery;
+    if (LIKELY(recovery == NULL) || recovery->ranged == 0) {
+        return;
+    }
+    for (size_t i = 0; i < recovery->capacity; i++) {
+        if (recovery->table[i] != NULL && is_in_range(recovery->table[i], stream->offset)) {
+            recovery_unread(recovery, recovery->table[i]);
+        }
+    }
+}
+
+void recovery_ends(struct stream *stream)
+{
+    struct recovery *recovery = stream->recovery;
+    if (recovery == NULL) {
+        return;
+    }
+    recovery->is_ending = true;
+    for (size_t i = 0; recovery->ranged > 0 && i < recovery->capacity; i++) {
+        struct dirty_key *key = recovery->table[i];
+        if (key != NULL && key->from != 0 && stream->offset < key->floor) {
+            recovery_unread(recovery, key);
+        }
+    }
+}
+
 static enum key_state
 key_judge(const struct stream *stream, uint64_t db, const struct slice *name, uint32_t *lane)
 {
-    const struct recovery *recovery = stream->recovery;
+    struct recovery *recovery = stream->recovery;
     *lane = key_lane(stream, name->bytes, name->size);
-    const struct dirty_key *key = recovery_find(recovery, db, name->bytes, name->size);
+    struct dirty_key *key = recovery_find(recovery, db, name->bytes, name->size);
     if (key != NULL) {
+        if (UNLIKELY(is_in_range(key, stream->offset))) {
+            recovery_unread(recovery, key);
+        }
         /* Named although the lane's position is beyond: the position does not speak for it. */
         return is_covered(stream, key) ? KEY_DIRTY : KEY_NEW;
     }
@@ -491,6 +544,7 @@ bool recovery_sift(struct stream *stream,
     }
     recovery->table = table;
     recovery->floor_max = 0;
+    recovery->ranged = 0;
     bool is_done = true;
     for (size_t i = 0; i < recovery->capacity; i++) {
         struct dirty_key *key = old[i];
@@ -499,6 +553,7 @@ bool recovery_sift(struct stream *stream,
         }
         if (!is_over(stream, key, arg)) {
             table_put(recovery, key);
+            recovery->ranged += key->from != 0;
             recovery->floor_max =
                 key->floor > recovery->floor_max ? key->floor : recovery->floor_max;
             continue;
@@ -558,7 +613,13 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
         }
         return recovery_is_done(stream, 0) ? RECOVERY_LEAVE : RECOVERY_APPLY;
     }
-    if (info->class == COMMAND_FLUSHALL || info->class == COMMAND_FLUSHDB) {
+    bool is_flush = info->class == COMMAND_FLUSHALL || info->class == COMMAND_FLUSHDB;
+    if (is_flush && stream->task->on_flush == FLUSH_IGNORE) {
+        /* It makes nothing certain; and keys that were being read went away at the source. */
+        recovery_overlook(stream);
+        return RECOVERY_APPLY;
+    }
+    if (is_flush) {
         /* On the lanes that have not executed it, every key of the database is certain afterwards,
          * also one whose value was read and is ahead. */
         uint64_t db = info->class == COMMAND_FLUSHALL ? ALL_DATABASES : source_db;

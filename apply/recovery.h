@@ -22,6 +22,12 @@
  * are part of its value. It stays named in the dirty set at the destination until a position beyond
  * its floor is written on its lane.
  *
+ * A large key is copied over a while, from one offset to another, and its floor is the latter
+ * (refetch_large.h). If the stream turns out to have an operation on it in between, what was
+ * written is of no moment, and the key is read again before anything behind its floor is applied to
+ * it. At the destination it is in the middle of a copy until then. After LARGE_SCANS of them it is
+ * not scanned any more but passed; after LARGE_ATTEMPTS in all the stream needs a new full copy.
+ *
  * Keys are known by the names that they have at the destination, in databases of the source; only
  * where one is read, the rules give the name that it has there.
  *
@@ -33,12 +39,15 @@
  *    does not make certain what is not.
  * 4. What is left out before the reading has an offset that the source had reached by then, so it
  * is part of the value that is read.
+ * 5. Nothing is applied to a key behind its floor before the stream showed that the value which was
+ *    read is of one moment; and a stream does not end before, either.
  *
  * A command that waits for a relay (relay.h), or for room to wait, was judged when it came; keys
  * may become dirty meanwhile, so it is looked at again before it is applied. Before keys are read,
  * and before names are removed, nothing waits any more.
  *
- * Threads:   the stream's decoder. Reading keys blocks it, for as long as --connect-timeout allows.
+ * Threads:   the stream's decoder. Reading keys blocks it, for as long as --connect-timeout allows;
+ *            copying a large one for as long as that takes.
  * Limits:    RECOVERY_KEYS_MAX keys; beyond, the stream needs a new full copy, and says so
  *            (SYN_CODE_UNSUPPORTED, task->full_copy_wanted).
  */
@@ -49,6 +58,9 @@
 
 /* Keys that are read anew at most; with more of them a full copy is cheaper than it looks. */
 #define RECOVERY_KEYS_MAX 100000u
+/* A key that was written to during so many copies of it will be during the next, too. */
+#define LARGE_SCANS 3u
+#define LARGE_ATTEMPTS 10u
 
 struct recovery_lane {
     uint64_t floor;
@@ -113,6 +125,12 @@ bool recovery_is_due(const struct stream *stream);
  * stream's present offset are left out. */
 bool recovery_has(const struct stream *stream, uint64_t source_db, const struct slice *name);
 bool recovery_is_dirty(const struct stream *stream, uint64_t source_db, const struct slice *name);
+
+/* A command at the stream's offset is left out without a look at its keys. */
+void recovery_overlook(struct stream *stream);
+/* No more of the stream comes: values whose while is not over are read at one moment, by the steps
+ * that follow. */
+void recovery_ends(struct stream *stream);
 
 /* The key's state at the destination is not known (any more): it is read anew. */
 MUST_CHECK bool recovery_dirty(struct stream *stream,

@@ -12,7 +12,7 @@
 
 /* ---- writing one value ---- */
 
-static bool write_nothing(struct stream *stream, const struct dirty_key *key, struct syn_err *err)
+bool repair_nothing(struct stream *stream, const struct dirty_key *key, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
     const struct slice args[] = {SLICE("DEL"), {key->name, key->size}};
@@ -68,10 +68,7 @@ static bool write_payload(struct stream *stream,
            (stream->value.way == VALUE_SKIP || snapshot_rewrite_end(stream, err));
 }
 
-static bool write_value(struct stream *stream,
-                        const struct dirty_key *key,
-                        const struct refetch_value *read,
-                        struct syn_err *err)
+bool repair_place(struct stream *stream, const struct dirty_key *key)
 {
     struct snapshot_value *value = &stream->value;
     const struct route *route = stream->task->route;
@@ -79,33 +76,33 @@ static bool write_value(struct stream *stream,
     value->db = task_db(stream->task, key->db);
     value->slot = route_slot(route, key->name, key->size);
     value->lane = route_lane(route, value->slot);
-    if (value->db == DB_NONE) {
+    value->is_repair = true;
+    stream->command_db = key->db;
+    return value->db != DB_NONE;
+}
+
+static bool write_value(struct stream *stream,
+                        const struct dirty_key *key,
+                        const struct refetch_value *read,
+                        struct syn_err *err)
+{
+    if (!repair_place(stream, key)) {
         return true;
     }
     counter_add(&stream->keys_refetched, 1);
     return read->is_there && type_is_selected(stream, read) ? write_payload(stream, key, read, err)
-                                                            : write_nothing(stream, key, err);
+                                                            : repair_nothing(stream, key, err);
 }
 
 /* ---- reading ---- */
 
-/* The next keys without a value that share a database. */
-static uint32_t
-keys_take(const struct recovery *recovery, size_t *at, struct dirty_key *keys[REFETCH_AT_ONCE])
-{
-    uint32_t count = 0;
-    for (; *at < recovery->capacity && count < REFETCH_AT_ONCE; (*at)++) {
-        struct dirty_key *key = recovery->table[*at];
-        if (key == NULL || key->floor != 0) {
-            continue;
-        }
-        if (count > 0 && key->db != keys[0]->db) {
-            break;
-        }
-        keys[count++] = key;
-    }
-    return count;
-}
+/* Keys that are read together. */
+struct repair {
+    struct stream *stream;
+    struct select_name *names; /* REFETCH_AT_ONCE; NULL: no rules */
+    struct dirty_key *keys[REFETCH_AT_ONCE];
+    struct refetch_batch batch;
+};
 
 /* What the key is called where it is read. */
 static bool source_name(const struct stream *stream,
@@ -127,40 +124,75 @@ static bool source_name(const struct stream *stream,
     return true;
 }
 
-static bool batch_repair(struct stream *stream,
-                         struct dirty_key *const *keys,
-                         uint32_t count,
-                         struct syn_err *err)
+/* The next keys without a value that share a database, from *at on. */
+static bool
+repair_take(struct repair *repair, struct stream *stream, size_t *at, struct syn_err *err)
 {
-    struct recovery *recovery = stream->recovery;
-    struct slice names[REFETCH_AT_ONCE];
-    struct refetch_value values[REFETCH_AT_ONCE];
-    for (uint32_t i = 0; i < count; i++) {
-        struct select_name *name = recovery->names != NULL ? &recovery->names[i] : NULL;
-        if (!source_name(stream, keys[i], name, &names[i], err)) {
+    const struct recovery *recovery = stream->recovery;
+    struct refetch_batch *batch = &repair->batch;
+    repair->stream = stream;
+    batch->count = 0;
+    batch->has_sizes = false;
+    for (; *at < recovery->capacity && batch->count < REFETCH_AT_ONCE; (*at)++) {
+        struct dirty_key *key = recovery->table[*at];
+        if (key == NULL || key->floor != 0) {
+            continue;
+        }
+        if (batch->count > 0 && key->db != batch->db) {
+            break;
+        }
+        uint32_t n = batch->count++;
+        batch->db = key->db;
+        repair->keys[n] = key;
+        if (!source_name(stream,
+                         key,
+                         repair->names != NULL ? &repair->names[n] : NULL,
+                         &batch->names[n],
+                         err)) {
             return false;
         }
     }
-    if (!refetch_read(&recovery->refetch, keys[0]->db, names, count, values, err)) {
-        err_context(err, "keys whose value at the destination is not known cannot be read again");
-        return false;
-    }
-    bool is_done = true;
-    for (uint32_t i = 0; i < count; i++) {
-        is_done = is_done && write_value(stream, keys[i], &values[i], err);
-        keys[i]->floor = values[i].offset > 0 ? values[i].offset : 1;
-        recovery->floor_max =
-            keys[i]->floor > recovery->floor_max ? keys[i]->floor : recovery->floor_max;
-        recovery->unread--;
-        refetch_value_free(&values[i]);
-    }
-    return is_done;
+    return true;
 }
 
+static bool
+repair_value(void *arg, uint32_t i, const struct refetch_value *read, struct syn_err *err)
+{
+    struct repair *repair = arg;
+    struct dirty_key *key = repair->keys[i];
+    if (!write_value(repair->stream, key, read, err)) {
+        return false;
+    }
+    recovery_was_read(repair->stream->recovery, key, read->offset, read->offset);
+    return true;
+}
+
+static bool repair_run(struct repair *repair, struct repair *next, struct syn_err *err)
+{
+    struct stream *stream = repair->stream;
+    struct refetch *refetch = &stream->recovery->refetch;
+    struct refetch_batch *batch = &repair->batch;
+    const struct refetch_sink sink = {.value = repair_value, .arg = repair};
+    if (!refetch_read(refetch, batch, next->batch.count > 0 ? &next->batch : NULL, &sink, err)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (refetch_is_large(refetch, batch->bytes[i]) &&
+            !recovery_copy_large(stream, repair->keys[i], &batch->names[i], batch->bytes[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* While one batch is read, the sizes of the next are asked for. */
 static bool repair(struct stream *stream, struct syn_err *err)
 {
     struct recovery *recovery = stream->recovery;
-    struct dirty_key *keys[REFETCH_AT_ONCE];
+    struct repair repairs[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        repairs[i].names = recovery->names != NULL ? recovery->names + i * REFETCH_AT_ONCE : NULL;
+    }
     size_t at = 0;
     bool is_valkey = stream->is_valkey;
     router_stream(stream->router, stream->index, false);
@@ -169,12 +201,15 @@ static bool repair(struct stream *stream, struct syn_err *err)
                  stream->index,
                  recovery->unread);
     }
-    while (recovery->unread > 0) {
-        uint32_t count = keys_take(recovery, &at, keys);
-        ASSERT(count > 0);
-        if (!batch_repair(stream, keys, count, err)) {
-            return false;
-        }
+    bool is_done = repair_take(&repairs[0], stream, &at, err);
+    for (uint32_t i = 0; is_done && repairs[i].batch.count > 0; i = !i) {
+        is_done = repair_take(&repairs[!i], stream, &at, err) &&
+                  repair_run(&repairs[i], &repairs[!i], err);
+    }
+    stream->value.is_repair = false;
+    if (!is_done) {
+        err_context(err, "keys whose value at the destination is not known cannot be read again");
+        return false;
     }
     stream->is_valkey = is_valkey;
     return true;

@@ -1,20 +1,17 @@
 #include "apply/refetch.h"
 
 #include "apply/position.h"
+#include "apply/topology.h"
+#include "apply/value_read.h"
 
 #include <stdio.h>
 #include <string.h>
-
-void refetch_value_free(struct refetch_value *value)
-{
-    mem_free(MEM_APPLY, value->payload);
-    *value = (struct refetch_value){0};
-}
 
 void refetch_close(struct refetch *refetch)
 {
     control_close(&refetch->control);
     refetch->has_db = false;
+    refetch->is_known = false;
 }
 
 static bool is_redirection(const redisReply *reply)
@@ -23,15 +20,61 @@ static bool is_redirection(const redisReply *reply)
 }
 
 /* Outside of a transaction, which an unknown command would spoil. Any key will do. */
+static redisReply *
+refetch_try(struct refetch *refetch, int argc, const char **argv, struct syn_err *err)
+{
+    size_t sizes[8];
+    for (int i = 0; i < argc; i++) {
+        sizes[i] = strlen(argv[i]);
+    }
+    return control_call(&refetch->control, argc, argv, sizes, err);
+}
+
 static bool refetch_try_expiretime(struct refetch *refetch, struct syn_err *err)
 {
     const char *argv[] = {"PEXPIRETIME", POSITION_KEY};
-    const size_t sizes[] = {11, sizeof(POSITION_KEY) - 1};
-    redisReply *reply = control_call(&refetch->control, 2, argv, sizes, err);
+    redisReply *reply = refetch_try(refetch, 2, argv, err);
     if (reply == NULL) {
         return false;
     }
     refetch->has_expiretime = reply->type == REDIS_REPLY_INTEGER || is_redirection(reply);
+    freeReplyObject(reply);
+    return true;
+}
+
+static bool refetch_try_field_ttl(struct refetch *refetch, struct syn_err *err)
+{
+    const char *argv[] = {"HPEXPIRETIME", POSITION_KEY, "FIELDS", "1", "f"};
+    redisReply *reply = refetch_try(refetch, 5, argv, err);
+    if (reply == NULL) {
+        return false;
+    }
+    bool is_error = reply->type == REDIS_REPLY_ERROR;
+    refetch->has_field_ttl = !is_error || is_redirection(reply);
+    refetch->hides_field_ttl =
+        is_error && !refetch->has_field_ttl && strstr(reply->str, "unknown command") == NULL;
+    freeReplyObject(reply);
+    return true;
+}
+
+static uint32_t version_of(const char *info, const char *field)
+{
+    char text[32];
+    return info_field(info, field, text, sizeof(text)) ? server_version(text, strlen(text)) : 0;
+}
+
+/* Where its version is not told, the values have what every version has. */
+static bool refetch_look(struct refetch *refetch, struct syn_err *err)
+{
+    const char *argv[] = {"INFO", "server"};
+    redisReply *reply = refetch_try(refetch, 2, argv, err);
+    if (reply == NULL) {
+        return false;
+    }
+    if (reply->type == REDIS_REPLY_STRING) {
+        refetch->has_counters = version_of(reply->str, "redis_version") >= 70000;
+        refetch->is_valkey_rdb = version_of(reply->str, "valkey_version") >= 90000;
+    }
     freeReplyObject(reply);
     return true;
 }
@@ -79,41 +122,64 @@ static bool refetch_select(struct refetch *refetch, uint64_t db, struct syn_err 
     return is_good;
 }
 
+bool refetch_ready(struct refetch *refetch, uint64_t db, struct syn_err *err)
+{
+    return refetch_open(refetch, err) && refetch_select(refetch, db, err);
+}
+
+bool refetch_know(struct refetch *refetch, struct syn_err *err)
+{
+    if (!refetch->is_known) {
+        refetch->is_known = refetch_try_field_ttl(refetch, err) && refetch_look(refetch, err);
+    }
+    return refetch->is_known;
+}
+
 /* ---- one transaction ---- */
 
-static bool ask_words(struct control *control, const char *a, const char *b, struct syn_err *err)
+bool refetch_ask(struct control *control, const char *a, const char *b, struct syn_err *err)
 {
     const char *argv[] = {a, b};
     const size_t sizes[] = {strlen(a), b == NULL ? 0 : strlen(b)};
     return control_append(control, b == NULL ? 1 : 2, argv, sizes, err);
 }
 
-static bool
-ask_key(struct control *control, const char *word, const struct slice *name, struct syn_err *err)
+bool refetch_ask_key(struct control *control,
+                     const char *word,
+                     const struct slice *name,
+                     struct syn_err *err)
 {
     const char *argv[] = {word, (const char *)name->bytes};
     const size_t sizes[] = {strlen(word), name->size};
     return control_append(control, 2, argv, sizes, err);
 }
 
+/* Some keys of a batch. */
+struct picks {
+    uint32_t count;
+    uint32_t at[REFETCH_AT_ONCE];
+};
+
 static bool transaction_ask(struct refetch *refetch,
-                            const struct slice *names,
+                            const struct refetch_batch *batch,
+                            const uint32_t *at,
                             uint32_t count,
                             struct syn_err *err)
 {
     struct control *control = &refetch->control;
     const char *expiry = refetch->has_expiretime ? "PEXPIRETIME" : "PTTL";
-    bool is_asked = ask_words(control, "MULTI", NULL, err) &&
-                    ask_words(control, "INFO", "replication", err) &&
-                    ask_words(control, "TIME", NULL, err);
+    bool is_asked = refetch_ask(control, "MULTI", NULL, err) &&
+                    refetch_ask(control, "INFO", "replication", err) &&
+                    refetch_ask(control, "TIME", NULL, err);
     for (uint32_t i = 0; is_asked && i < count; i++) {
-        is_asked =
-            ask_key(control, "DUMP", &names[i], err) && ask_key(control, expiry, &names[i], err);
+        const struct slice *name = &batch->names[at[i]];
+        is_asked = refetch_ask_key(control, "DUMP", name, err) &&
+                   refetch_ask_key(control, expiry, name, err);
     }
-    return is_asked && ask_words(control, "EXEC", NULL, err);
+    return is_asked && refetch_ask(control, "EXEC", NULL, err);
 }
 
-static bool odd_answer(const struct control *control, struct syn_err *err)
+bool refetch_odd(const struct control *control, struct syn_err *err)
 {
     char text[ENDPOINT_TEXT_MAX];
     return ERR(err,
@@ -153,18 +219,12 @@ static bool value_take(const struct control *control,
     }
     if (ttl->type != REDIS_REPLY_INTEGER ||
         (dump->type != REDIS_REPLY_STRING && dump->type != REDIS_REPLY_NIL)) {
-        return odd_answer(control, err);
+        return refetch_odd(control, err);
     }
     value->is_there = dump->type == REDIS_REPLY_STRING && ttl->integer != -2;
     value->expire_ms = ttl->integer >= 0 ? now_ms + ttl->integer : -1;
-    if (value->is_there) {
-        value->size = dump->len;
-        value->payload = mem_alloc(MEM_APPLY, dump->len + 1);
-        if (value->payload == NULL) {
-            return ERR(err, SYN_CODE_MEMORY, "out of memory for a key of %zu bytes", dump->len);
-        }
-        memcpy(value->payload, dump->str, dump->len);
-    }
+    value->payload = (const uint8_t *)dump->str;
+    value->size = value->is_there ? dump->len : 0;
     return true;
 }
 
@@ -186,70 +246,256 @@ queue_take(struct control *control, uint32_t commands, struct syn_err *first, st
     return true;
 }
 
-static bool transaction_take(struct refetch *refetch,
-                             uint32_t count,
-                             struct refetch_value *values,
-                             struct syn_err *err)
+redisReply *refetch_transaction(struct refetch *refetch,
+                                uint32_t commands,
+                                size_t elements,
+                                uint64_t *offset,
+                                int64_t *now_ms,
+                                struct syn_err *err)
 {
     struct control *control = &refetch->control;
     struct syn_err first;
     err_clear(&first);
-    if (!queue_take(control, 3 + 2 * count, &first, err)) {
-        return false;
-    }
-    redisReply *reply = control_fetch(control, err);
+    redisReply *reply =
+        queue_take(control, commands, &first, err) ? control_fetch(control, err) : NULL;
     if (reply == NULL) {
-        return false;
+        return NULL;
     }
     bool is_good = first.code == SYN_CODE_OK;
     if (!is_good) {
         *err = first;
-    } else if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 + 2 * (size_t)count ||
+    } else if (reply->type != REDIS_REPLY_ARRAY || reply->elements != elements ||
                reply->element[0]->type != REDIS_REPLY_STRING) {
-        is_good = odd_answer(control, err);
+        is_good = refetch_odd(control, err);
     }
-    int64_t offset = is_good ? info_number(reply->element[0]->str, "master_repl_offset", -1) : -1;
-    int64_t now_ms = is_good ? time_of(reply->element[1]) : -1;
-    if (is_good && (offset < 0 || now_ms < 0)) {
-        is_good = odd_answer(control, err);
+    int64_t told = is_good ? info_number(reply->element[0]->str, "master_repl_offset", -1) : -1;
+    int64_t clock_ms = is_good ? time_of(reply->element[1]) : -1;
+    if (is_good && (told < 0 || clock_ms < 0)) {
+        is_good = refetch_odd(control, err);
+    }
+    if (!is_good) {
+        freeReplyObject(reply);
+        return NULL;
+    }
+    *offset = (uint64_t)told;
+    *now_ms = clock_ms;
+    return reply;
+}
+
+static bool transaction_take(struct refetch *refetch,
+                             const uint32_t *at,
+                             uint32_t count,
+                             const struct refetch_sink *sink,
+                             struct syn_err *err)
+{
+    uint64_t offset;
+    int64_t now_ms;
+    redisReply *reply =
+        refetch_transaction(refetch, 3 + 2 * count, 2 + 2 * (size_t)count, &offset, &now_ms, err);
+    if (reply == NULL) {
+        return false;
     }
     now_ms = refetch->has_expiretime ? 0 : now_ms;
+    bool is_good = true;
     for (uint32_t i = 0; is_good && i < count; i++) {
-        values[i].offset = (uint64_t)offset;
-        is_good = value_take(
-            control, reply->element[2 + 2 * i], reply->element[3 + 2 * i], now_ms, &values[i], err);
+        struct refetch_value value = {.offset = offset};
+        is_good = value_take(&refetch->control,
+                             reply->element[2 + 2 * i],
+                             reply->element[3 + 2 * i],
+                             now_ms,
+                             &value,
+                             err) &&
+                  sink->value(sink->arg, at[i], &value, err);
     }
     freeReplyObject(reply);
     return is_good;
 }
 
-/* How many of the names from `at` on may share a transaction. */
-static uint32_t transaction_size(const struct refetch *refetch, uint32_t at, uint32_t count)
+/* ---- sizes ---- */
+
+static bool
+usage_ask(struct refetch *refetch, const struct refetch_batch *batch, struct syn_err *err)
 {
-    return refetch->is_cluster ? 1 : count - at;
+    bool is_asked = true;
+    for (uint32_t i = 0; is_asked && i < batch->count; i++) {
+        const char *argv[] = {"MEMORY", "USAGE", (const char *)batch->names[i].bytes};
+        const size_t sizes[] = {6, 5, batch->names[i].size};
+        is_asked = control_append(&refetch->control, 3, argv, sizes, err);
+    }
+    return is_asked;
+}
+
+/* Whatever is no number is a reason to ask in another way. */
+static bool usage_take(struct refetch *refetch, struct refetch_batch *batch, struct syn_err *err)
+{
+    batch->has_sizes = true;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        redisReply *reply = control_fetch(&refetch->control, err);
+        if (reply == NULL) {
+            return false;
+        }
+        batch->bytes[i] =
+            reply->type == REDIS_REPLY_INTEGER && reply->integer > 0 ? (uint64_t)reply->integer : 0;
+        if (reply->type == REDIS_REPLY_ERROR) {
+            refetch->has_no_usage = true;
+            batch->has_sizes = false;
+        }
+        freeReplyObject(reply);
+    }
+    return true;
+}
+
+static bool types_read(struct refetch *refetch,
+                       const struct refetch_batch *batch,
+                       enum value_type *types,
+                       struct syn_err *err)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (!refetch_ask_key(&refetch->control, "TYPE", &batch->names[i], err)) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < batch->count; i++) {
+        redisReply *reply = control_fetch(&refetch->control, err);
+        if (reply == NULL) {
+            return false;
+        }
+        types[i] = reply->type == REDIS_REPLY_STATUS ? value_type_of_name(reply->str) : VALUE_NONE;
+        freeReplyObject(reply);
+    }
+    return true;
+}
+
+/* By type and length. What is refused here, too, stays unknown. */
+static bool lengths_read(struct refetch *refetch, struct refetch_batch *batch, struct syn_err *err)
+{
+    enum value_type types[REFETCH_AT_ONCE];
+    if (!types_read(refetch, batch, types, err)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const char *command = value_length_command(types[i]);
+        if (command != NULL &&
+            !refetch_ask_key(&refetch->control, command, &batch->names[i], err)) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < batch->count; i++) {
+        batch->bytes[i] = 0;
+        if (value_length_command(types[i]) == NULL) {
+            continue;
+        }
+        redisReply *reply = control_fetch(&refetch->control, err);
+        if (reply == NULL) {
+            return false;
+        }
+        uint64_t each = types[i] == VALUE_STRING ? 1 : REFETCH_ELEMENT_BYTES;
+        if (reply->type == REDIS_REPLY_INTEGER && reply->integer > 0) {
+            batch->bytes[i] = (uint64_t)reply->integer * each;
+        }
+        freeReplyObject(reply);
+    }
+    batch->has_sizes = true;
+    return true;
+}
+
+static bool sizes_read(struct refetch *refetch, struct refetch_batch *batch, struct syn_err *err)
+{
+    if (!batch->has_sizes && !refetch->has_no_usage &&
+        (!usage_ask(refetch, batch, err) || !usage_take(refetch, batch, err))) {
+        return false;
+    }
+    return batch->has_sizes || lengths_read(refetch, batch, err);
+}
+
+/* ---- a batch ---- */
+
+/* The next keys, from *at on, that come to dump_max together. */
+static void picks_take(const struct refetch *refetch,
+                       const struct refetch_batch *batch,
+                       uint32_t *at,
+                       struct picks *picks)
+{
+    uint64_t bytes = 0;
+    picks->count = 0;
+    for (; *at < batch->count; (*at)++) {
+        uint64_t size = batch->bytes[*at];
+        if (refetch_is_large(refetch, size)) {
+            continue;
+        }
+        if (picks->count > 0 && refetch_is_large(refetch, bytes + size)) {
+            return;
+        }
+        bytes += size;
+        picks->at[picks->count++] = *at;
+    }
+}
+
+/* How many of the picks from `i` on may share a transaction. */
+static uint32_t transaction_size(const struct refetch *refetch, uint32_t i, uint32_t count)
+{
+    return refetch->is_cluster ? 1 : count - i;
+}
+
+static bool round_read(struct refetch *refetch,
+                       const struct refetch_batch *batch,
+                       const struct picks *picks,
+                       struct refetch_batch *next,
+                       const struct refetch_sink *sink,
+                       struct syn_err *err)
+{
+    uint32_t count = picks->count;
+    for (uint32_t i = 0; i < count; i += transaction_size(refetch, i, count)) {
+        uint32_t size = transaction_size(refetch, i, count);
+        if (!transaction_ask(refetch, batch, picks->at + i, size, err)) {
+            return false;
+        }
+    }
+    if (next != NULL && !usage_ask(refetch, next, err)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i += transaction_size(refetch, i, count)) {
+        uint32_t size = transaction_size(refetch, i, count);
+        if (!transaction_take(refetch, picks->at + i, size, sink, err)) {
+            return false;
+        }
+    }
+    return next == NULL || usage_take(refetch, next, err);
+}
+
+static bool rounds_read(struct refetch *refetch,
+                        struct refetch_batch *batch,
+                        struct refetch_batch *next,
+                        const struct refetch_sink *sink,
+                        struct syn_err *err)
+{
+    bool is_limited = refetch->dump_max != 0;
+    if (is_limited && !batch->has_sizes && !sizes_read(refetch, batch, err)) {
+        return false;
+    }
+    struct picks picks;
+    uint32_t at = 0;
+    for (picks_take(refetch, batch, &at, &picks); picks.count > 0;
+         picks_take(refetch, batch, &at, &picks)) {
+        bool asks_next = is_limited && next != NULL && next->db == batch->db && !next->has_sizes &&
+                         !refetch->has_no_usage;
+        if (!round_read(refetch, batch, &picks, asks_next ? next : NULL, sink, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool refetch_read(struct refetch *refetch,
-                  uint64_t db,
-                  const struct slice *names,
-                  uint32_t count,
-                  struct refetch_value *values,
+                  struct refetch_batch *batch,
+                  struct refetch_batch *next,
+                  const struct refetch_sink *sink,
                   struct syn_err *err)
 {
-    ASSERT(count <= REFETCH_AT_ONCE);
-    memset(values, 0, count * sizeof(*values));
-    bool is_done = refetch_open(refetch, err) && refetch_select(refetch, db, err);
-    for (uint32_t i = 0; is_done && i < count; i += transaction_size(refetch, i, count)) {
-        is_done = transaction_ask(refetch, names + i, transaction_size(refetch, i, count), err);
-    }
-    for (uint32_t i = 0; is_done && i < count; i += transaction_size(refetch, i, count)) {
-        is_done = transaction_take(refetch, transaction_size(refetch, i, count), values + i, err);
-    }
-    if (!is_done) {
-        for (uint32_t i = 0; i < count; i++) {
-            refetch_value_free(&values[i]);
-        }
+    ASSERT(batch->count <= REFETCH_AT_ONCE);
+    if (!refetch_ready(refetch, batch->db, err) || !rounds_read(refetch, batch, next, sink, err)) {
         refetch_close(refetch);
+        return false;
     }
-    return is_done;
+    return true;
 }

@@ -219,7 +219,7 @@ static enum step value_finish(struct stream *stream, struct syn_err *err)
     value->is_open = false;
     counter_add(&stream->keys_read, 1);
     bool is_done = true;
-    if (value->way == VALUE_STREAM) {
+    if (value->way == VALUE_ARRIVING) {
         is_done = snapshot_stream_end(stream, err);
     } else if (value->way == VALUE_REWRITE) {
         is_done = snapshot_rewrite_end(stream, err);
@@ -258,7 +258,7 @@ static enum step value_continue(struct stream *stream, struct walk *walk, struct
         return STEP_FAIL;
     }
     walk->pos += used;
-    if (value->way == VALUE_STREAM) {
+    if (value->way == VALUE_ARRIVING) {
         if (!snapshot_stream_piece(stream, piece, used, err)) {
             return STEP_FAIL;
         }

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "apply/divergence.h"
 #include "rdb/rewrite.h"
 
 /* With this much behind the bytes left over, the decoder is past them: it leaves fewer than 32
@@ -27,16 +28,28 @@ static enum rdb_flow rewrite_command(void *arg, const struct rewrite_command *co
                     .kind = OP_COMMAND,
                     .key_count = value->is_counted ? 0 : 1};
     struct syn_err err;
+    if (value->is_repair) {
+        /* Somebody may write to the key while it is copied: then it is read again (divergence.h).
+         */
+        op = live_op(stream, value->slot);
+        op.answer = COMMAND_ANSWER_ANY;
+        op.source_db = (uint32_t)stream->command_db;
+    }
     if (command->claim_count > 0) {
         ASSERT(value->is_counted); /* by the DEL that every stream begins with */
         op.kind = OP_CLAIM;
+        op.is_live = false;
         op.key_count = command->claim_count;
     }
     value->is_counted = true;
     bool is_sent = live_forward(
         stream, value->lane, value->db, command->bytes.bytes, command->bytes.size, op, &err);
-    if (is_sent && op.kind == OP_CLAIM && command->bytes.size > stream->router->batch_bytes) {
-        parcel_note(stream, value->lane);
+    if (is_sent && command->bytes.size > stream->router->batch_bytes) {
+        if (op.kind == OP_CLAIM) {
+            parcel_note(stream, value->lane);
+        } else if (value->is_repair) {
+            divergence_remember_name(stream, value->lane, &value->item.name, stream->command_db);
+        }
     }
     return is_sent ? RDB_GO : RDB_STOP;
 }
@@ -125,6 +138,26 @@ bool snapshot_corrupt(struct stream *stream, struct syn_err *err)
     return snapshot_set_aside(stream, reason, err);
 }
 
+bool snapshot_rewrite_open(struct stream *stream, struct syn_err *err)
+{
+    struct snapshot_value *value = &stream->value;
+    value->way = VALUE_REWRITE;
+    value->rest_size = 0;
+    value->is_counted = false;
+    value->is_decoded = false;
+    if (!rewrite_prepare(stream, err) ||
+        !rewriter_begin(stream->rewriter, value->item.name, value->item.expire_ms, err)) {
+        return false;
+    }
+    counter_add(&stream->values_rewritten, 1);
+    return true;
+}
+
+bool snapshot_rewrite_close(struct stream *stream, struct syn_err *err)
+{
+    return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
+}
+
 bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
@@ -133,17 +166,8 @@ bool snapshot_rewrite_begin(struct stream *stream, struct syn_err *err)
                                     .is_valkey = stream->is_valkey,
                                     .key_hash = key_hash(item->name.bytes, item->name.size),
                                     .offset = value->offset};
-    value->way = VALUE_REWRITE;
-    value->rest_size = 0;
-    value->is_counted = false;
-    value->is_decoded = false;
-    if (!rewrite_prepare(stream, err) ||
-        !rewriter_begin(stream->rewriter, item->name, item->expire_ms, err) ||
-        !rdb_decoder_begin(stream->decoder, &place, rewriter_visitor(), stream->rewriter, err)) {
-        return false;
-    }
-    counter_add(&stream->values_rewritten, 1);
-    return true;
+    return snapshot_rewrite_open(stream, err) &&
+           rdb_decoder_begin(stream->decoder, &place, rewriter_visitor(), stream->rewriter, err);
 }
 
 /* Runs the decoder over some bytes; *used of them are done with. */
@@ -225,7 +249,7 @@ bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err)
             (unsigned long long)rdb_parser_offset(stream->parser));
         return snapshot_corrupt(stream, err);
     }
-    return rewriter_end(stream->rewriter, err) || rewrite_fail(stream, err);
+    return snapshot_rewrite_close(stream, err);
 }
 
 bool snapshot_rewrite_whole(struct stream *stream,

@@ -15,6 +15,10 @@ MUST_CHECK bool snapshot_rewrite_piece(struct stream *stream,
                                        struct syn_err *err);
 /* The body is complete: the rest, and the expiry. */
 MUST_CHECK bool snapshot_rewrite_end(struct stream *stream, struct syn_err *err);
+/* The same for a value that somebody else reads, and shows to rewriter_visitor() with
+ * stream->rewriter. False: it cannot be written, and err says why; nothing of it may be left. */
+MUST_CHECK bool snapshot_rewrite_open(struct stream *stream, struct syn_err *err);
+MUST_CHECK bool snapshot_rewrite_close(struct stream *stream, struct syn_err *err);
 /* The value under way is a loss: what was written of it is removed, and it becomes VALUE_SKIP. */
 MUST_CHECK bool snapshot_set_aside(struct stream *stream, const char *reason, struct syn_err *err);
 /* The value under way is damaged (err says how) and its end is known: it is set aside, if policy

@@ -268,7 +268,7 @@ bool snapshot_stream_begin(struct stream *stream, uint64_t total, struct syn_err
     if (!router_put(router, value->lane, head, (size_t)(out - head))) {
         return stopped(err);
     }
-    value->way = VALUE_STREAM;
+    value->way = VALUE_ARRIVING;
     value->left = total;
     value->crc = crc64_update(0, &value->item.type, 1);
     router->unit_owner = stream;
@@ -281,7 +281,7 @@ bool snapshot_stream_piece(struct stream *stream,
                            struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
-    ASSERT(value->way == VALUE_STREAM);
+    ASSERT(value->way == VALUE_ARRIVING);
     ASSERT(size <= value->left);
     value->left -= size;
     value->crc = crc64_update(value->crc, bytes, size);
@@ -321,7 +321,7 @@ bool snapshot_stream_end(struct stream *stream, struct syn_err *err)
 bool snapshot_abandon(struct stream *stream, struct syn_err *err)
 {
     struct snapshot_value *value = &stream->value;
-    if (!value->is_open || value->way != VALUE_STREAM) {
+    if (!value->is_open || value->way != VALUE_ARRIVING) {
         value->is_open = false;
         hold_clear(stream, &stream->value_hold);
         return true;

@@ -76,6 +76,8 @@ struct task {
     size_t transaction_bytes_max;  /* kept of one stream's transaction; beyond, it is split */
     size_t hold_bytes_max;
     size_t hold_bytes_free;
+    size_t refetch_dump_max;    /* values above are copied in pieces: refetch.h; 0: none     */
+    size_t refetch_piece_bytes; /* of those pieces, about; 0: VALUE_PIECE_BYTES */
     /* The stream that may hold more than hold_bytes_free; NULL: none. W and R: decoders, cas. */
     _Atomic(struct stream *) hold_owner;
     _Atomic uint64_t hold_bytes; /* sum over streams: statistics */
@@ -103,10 +105,10 @@ enum stream_state {
 
 /* How a snapshot value leaves: decided when its key is read. */
 enum value_way {
-    VALUE_SKIP,    /* its database, key or type is not selected, or it is ours   */
-    VALUE_WHOLE,   /* gathered, then written in one operation                    */
-    VALUE_REWRITE, /* decoded and written as ordinary commands, in pieces       */
-    VALUE_STREAM,  /* size known: written as it arrives, in a unit               */
+    VALUE_SKIP,     /* its database, key or type is not selected, or it is ours   */
+    VALUE_WHOLE,    /* gathered, then written in one operation                    */
+    VALUE_REWRITE,  /* decoded and written as ordinary commands, in pieces       */
+    VALUE_ARRIVING, /* size known: written as it arrives, in a unit               */
 };
 
 struct snapshot_value {
@@ -120,11 +122,12 @@ struct snapshot_value {
     uint32_t lane;
     uint8_t *name; /* the key's own copy                        */
     size_t name_capacity;
-    uint64_t left;      /* VALUE_STREAM: bytes of the value to come  */
-    uint64_t crc;       /* VALUE_STREAM: of type and body so far     */
-    bool is_open;       /* a value is being walked                   */
-    bool is_counted;    /* VALUE_REWRITE: an operation carries the key already   */
-    bool is_decoded;    /* VALUE_REWRITE: the decoder saw the end                */
+    uint64_t left;   /* VALUE_ARRIVING: bytes of the value to come  */
+    uint64_t crc;    /* VALUE_ARRIVING: of type and body so far     */
+    bool is_open;    /* a value is being walked                   */
+    bool is_repair;  /* of a key that is read again, in database command_db; not the snapshot's */
+    bool is_counted; /* VALUE_REWRITE: an operation carries the key already   */
+    bool is_decoded; /* VALUE_REWRITE: the decoder saw the end                */
     uint32_t rest_size; /* VALUE_REWRITE: walked, but left by the decoder       */
     uint8_t rest[32];
     bool is_new;      /* open, but too little of it was there to measure it */
@@ -275,7 +278,8 @@ struct stream {
     _Atomic uint64_t values_skipped;
     _Atomic uint64_t left_out; /* commands that an earlier run had applied, or that a value read
                                   again contains */
-    _Atomic uint64_t keys_refetched; /* read again at the source                         */
+    _Atomic uint64_t keys_refetched;       /* read again at the source                         */
+    _Atomic uint64_t keys_refetched_large; /* of these, copies in pieces of large ones   */
     _Atomic uint64_t values_corrupt;
     _Atomic uint64_t diverged_no_effect; /* commands that changed nothing here: divergence.h */
     _Atomic uint64_t diverged_error;     /* …that failed because of what their keys hold     */

@@ -6,6 +6,7 @@
  *                                   the key counts
  *   tool fill COUNT SIZE            the same: COUNT SETs of SIZE bytes
  *   tool relay COMMAND COUNT        the same: commands over random keys of `load relay`
+ *   tool lists COUNT ELEMENTS       the same: an RPUSH, or more, for each of so many lists
  *   tool pace PORT RATE SECONDS     SETs with unique values, one at a time, evenly spaced
  *   tool delay PORT_A PORT_B SECONDS    added latency in µs: time of execution at B minus that at A
  */
@@ -111,6 +112,14 @@ static int load(const char *set, uint64_t scale)
     for (uint64_t n = 0; !is_small && n < 20; n++) {
         put_collection("HSET", "H", n, (int)(200000 / scale));
         put_collection("ZADD", "Z", n, (int)(200000 / scale));
+    }
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int lists(uint64_t count, int elements)
+{
+    for (uint64_t n = 0; n < count; n++) {
+        put_collection("RPUSH", "r", n, elements);
     }
     return fflush(stdout) == 0 ? 0 : 1;
 }
@@ -386,6 +395,9 @@ int main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "fill") == 0) {
         return fill(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
     }
+    if (argc == 4 && strcmp(argv[1], "lists") == 0) {
+        return lists(strtoull(argv[2], NULL, 10), (int)strtol(argv[3], NULL, 10));
+    }
     if (argc == 5 && strcmp(argv[1], "pace") == 0) {
         return pace((int)strtol(argv[2], NULL, 10),
                     strtoull(argv[3], NULL, 10),
@@ -398,6 +410,6 @@ int main(int argc, char **argv)
     }
     fprintf(stderr,
             "usage: tool load S|M|relay SCALE | fill COUNT SIZE | relay COMMAND COUNT | "
-            "pace PORT RATE SECONDS | delay PORT_A PORT_B SECONDS\n");
+            "lists COUNT ELEMENTS | pace PORT RATE SECONDS | delay PORT_A PORT_B SECONDS\n");
     return 2;
 }

@@ -334,6 +334,7 @@ static void numbers_build(const struct syn_config *from, struct config *out)
     out->puts_off_ttl = number_of(from, OPTION_PUT_OFF_TTL) == 0;
     out->extend_ttl_ms = number_of(from, OPTION_EXTEND_TTL);
     out->on_divergence = (enum divergence_policy)number_of(from, OPTION_ON_DIVERGENCE);
+    out->refetch_dump_max = (uint64_t)number_of(from, OPTION_REFETCH_DUMP_MAX);
     out->publishes = number_of(from, OPTION_PUBLISH) != 0;
     out->prefer_replica = number_of(from, OPTION_PREFER_REPLICA) != 0;
     out->one_thread = (enum one_thread)number_of(from, OPTION_ONE_THREAD);

@@ -64,6 +64,7 @@ struct config {
     enum corrupt_policy on_corrupt;
     char losses_path[CONFIG_PATH_MAX]; /* "": losses are not recorded */
     enum divergence_policy on_divergence;
+    uint64_t refetch_dump_max;
     enum flush_policy on_flush;
     bool puts_off_ttl; /* while streams catch up */
     int64_t extend_ttl_ms;

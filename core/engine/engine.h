@@ -78,6 +78,7 @@ struct carried {
     uint64_t transactions_split;
     uint64_t left_out;
     uint64_t keys_refetched;
+    uint64_t keys_refetched_large;
     uint64_t diverged_no_effect;
     uint64_t diverged_error;
     uint64_t diverged_script;

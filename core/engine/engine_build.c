@@ -20,6 +20,14 @@
 #define BATCHES_PER_LANE_MIN 4u
 #define TRANSACTION_BYTES_MOST (2u << 20)
 #define RELAY_RECORDS_MIN 64u
+/* Values that are read again at once (refetch.h): two of them are held, and, where they are
+ * rewritten, three times their largest element. A stream that is live has its share of rewriting
+ * for that, which is four times its item bound; and if there are many streams, each decoder has a
+ * little. */
+#define REFETCH_BYTES_LEAST (32u << 10)
+#define REFETCH_HELD 3u
+#define REFETCH_PIECE_BYTES_MIN (16u << 10)
+#define REFETCH_PIECE_BYTES_MAX (1u << 20)
 
 struct plan {
     uint32_t chunk_bytes;
@@ -31,6 +39,7 @@ struct plan {
     size_t rewrite_item_bytes_max;
     size_t hold_bytes_free;
     size_t hold_bytes_max;
+    size_t refetch_dump_max;
 };
 
 static uint32_t processor_count(void)
@@ -72,12 +81,13 @@ plan_used(const struct syn_engine *engine, const struct plan *plan, size_t batch
 {
     uint64_t batches = (uint64_t)engine->decoder_count * plan->router.batch_count;
     uint64_t streams = (uint64_t)plan->chunk_count * (plan->chunk_bytes + plan->headroom_bytes) +
-                       2 * plan->hold_bytes_free + 2 * plan->transaction_bytes_max +
+                       2 * plan->hold_bytes_free + 3 * plan->transaction_bytes_max +
                        sizeof(struct stream);
     /* Two rings of pointers, up to twice the entries, and the router's list of numbers. */
     uint64_t ports = batches * engine->lane_count * (2 * 2 * sizeof(void *) + sizeof(uint64_t));
     uint64_t refused = (uint64_t)engine->decoder_count * REFUSAL_BATCHES * plan->router.batch_bytes;
-    return engine->stream_count * streams + batches * batch_size + ports + refused +
+    uint64_t refetched = (uint64_t)engine->decoder_count * REFETCH_HELD * REFETCH_BYTES_LEAST;
+    return engine->stream_count * streams + batches * batch_size + ports + refused + refetched +
            engine->decoder_count * relay_options_bytes(&plan->relay, engine->lane_count) +
            (uint64_t)engine->lane_count * (LANE_RECEIVE_BYTES + sizeof(struct lane));
 }
@@ -173,6 +183,10 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
      * pending in a stream's group; each source may have one of both. */
     plan->rewrite_item_bytes_max = (size_t)((memory - used) / 4 / 4 / engine->stream_count);
     plan->hold_bytes_max = (size_t)((memory - used) / 4 * 3);
+    uint64_t dump_max = plan->rewrite_item_bytes_max / 2;
+    dump_max = dump_max < REFETCH_BYTES_LEAST ? REFETCH_BYTES_LEAST : dump_max;
+    plan->refetch_dump_max =
+        (size_t)(dump_max < config->refetch_dump_max ? dump_max : config->refetch_dump_max);
     return true;
 }
 
@@ -238,6 +252,9 @@ static void task_make(struct syn_engine *engine, const struct plan *plan)
     task->transaction_bytes_max = plan->transaction_bytes_max;
     task->hold_bytes_max = plan->hold_bytes_max;
     task->hold_bytes_free = plan->hold_bytes_free;
+    task->refetch_dump_max = plan->refetch_dump_max;
+    task->refetch_piece_bytes =
+        clamp(plan->refetch_dump_max / 4, REFETCH_PIECE_BYTES_MIN, REFETCH_PIECE_BYTES_MAX);
     task->control = &engine->control_waker;
 }
 

@@ -52,6 +52,7 @@ void engine_carry(struct syn_engine *engine)
         carried->transactions_split += atomic_load_relaxed(&stream->transactions_split);
         carried->left_out += atomic_load_relaxed(&stream->left_out);
         carried->keys_refetched += atomic_load_relaxed(&stream->keys_refetched);
+        carried->keys_refetched_large += atomic_load_relaxed(&stream->keys_refetched_large);
         carried->diverged_no_effect += atomic_load_relaxed(&stream->diverged_no_effect);
         carried->diverged_error += atomic_load_relaxed(&stream->diverged_error);
         carried->diverged_script += atomic_load_relaxed(&stream->diverged_script);

@@ -107,6 +107,8 @@ static void status_sum(struct syn_engine *engine, struct syn_status *status)
         status->transactions_split += atomic_load_relaxed(&engine->streams[i].transactions_split);
         status->commands_left_out += atomic_load_relaxed(&engine->streams[i].left_out);
         status->keys_refetched += atomic_load_relaxed(&engine->streams[i].keys_refetched);
+        status->keys_refetched_large +=
+            atomic_load_relaxed(&engine->streams[i].keys_refetched_large);
         status->diverged_no_effect += atomic_load_relaxed(&engine->streams[i].diverged_no_effect);
         status->diverged_error += atomic_load_relaxed(&engine->streams[i].diverged_error);
         status->diverged_script += atomic_load_relaxed(&engine->streams[i].diverged_script);
@@ -138,6 +140,7 @@ static void status_carried(const struct carried *carried, struct syn_status *sta
     status->transactions_split += carried->transactions_split;
     status->commands_left_out += carried->left_out;
     status->keys_refetched += carried->keys_refetched;
+    status->keys_refetched_large += carried->keys_refetched_large;
     status->diverged_no_effect += carried->diverged_no_effect;
     status->diverged_error += carried->diverged_error;
     status->diverged_script += carried->diverged_script;

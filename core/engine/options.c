@@ -156,6 +156,17 @@ static const struct syn_option table[] = {
                                       "it, or stop.",
                               .choices = "refetch|count|stop",
                               .kind = SYN_OPTION_CHOICE},
+    [OPTION_REFETCH_DUMP_MAX] =
+        {.name = "refetch-dump-max",
+         .env = "SYNCLINE_REFETCH_DUMP_MAX",
+         .value_name = "SIZE",
+         .default_text = "16m",
+         .help = "The largest value that is read again at the source by one DUMP; larger ones are "
+                 "copied by scanning their elements. No more than --memory leaves for it: "
+                 "about a fiftieth, divided by the source's shards.",
+         .kind = SYN_OPTION_SIZE,
+         .min = 1 << 10,
+         .max = 1024 * MIB},
     [OPTION_ON_FLUSH] = {.name = "on-flush",
                          .env = "SYNCLINE_ON_FLUSH",
                          .value_name = "scoped|apply|ignore|stop",

@@ -211,6 +211,7 @@ struct syn_status {
     uint64_t held_peak; /* the most at a time; summed over decoders                          */
     uint64_t commands_left_out; /* after an interruption: they were at the destination already */
     uint64_t keys_refetched;    /* …keys read again at the source, their state being uncertain  */
+    uint64_t keys_refetched_large; /* …copies of large ones among them, in pieces              */
     /* Live commands that found another state at the destination than at the source; their keys are
      * read again there. */
     uint64_t diverged_no_effect; /* they changed nothing                                   */

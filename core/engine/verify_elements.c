@@ -51,7 +51,7 @@ reading_of(struct work *work, uint32_t index, const struct verify_side *side)
         side == &verify->source ? work_source(work, index) : work_destination(work, index);
     struct slice key = work_name(work, index, link);
     return (struct value_reading){
-        .link = link,
+        .control = &link->control,
         .key = (const char *)key.bytes,
         .key_size = key.size,
         .type = verdict->source_type,
@@ -132,7 +132,7 @@ static bool piecewise(struct work *work, uint32_t index)
 
 static bool whole_fetch(struct work *work, struct value_reading *reading, struct rdb_content *out)
 {
-    redisReply *reply = control_fetch(&reading->link->control, work->err);
+    redisReply *reply = control_fetch(reading->control, work->err);
     if (reply == NULL) {
         return false;
     }
@@ -237,7 +237,7 @@ static bool smallness_read(struct work *work, bool *are_small)
         int64_t max = type == VALUE_STRING ? WHOLE_BYTES_MAX : WHOLE_ELEMENTS_MAX;
         are_small[n] = from <= max && to <= max && type != VALUE_STREAM &&
                        !(type == VALUE_HASH && with_field_ttl) &&
-                       work->verdicts[i].value_bytes <= VERIFY_PIECE_BYTES;
+                       work->verdicts[i].value_bytes <= VALUE_PIECE_BYTES;
     }
     return true;
 }

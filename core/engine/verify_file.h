@@ -9,7 +9,7 @@
  *
  * A file does not change, so that it is read at its own speed and the destination is asked about
  * what it says, in batches of pipelined DUMPs, whose contents are compared as those of two servers
- * are (verify_verdict.c; by commands in pieces, verify_read.c, what cannot be dumped). That finds
+ * are (verify_verdict.c; by commands in pieces, apply/value_read.h, what cannot be dumped). That finds
  * what is missing or other. What the destination has beyond the files is found by scanning it and
  * looking into the set of the files' keys. A set of all of them may not fit: then it has the keys
  * of one part of the hashes at a time, and both are scanned once for each part.

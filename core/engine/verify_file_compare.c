@@ -282,7 +282,7 @@ static struct value_reading reading_of(struct file_verify *verify, uint32_t i, s
     const struct verify_side *side = &verify->base.destination;
     const struct verdict *verdict = &verify->outcomes[i].verdict;
     return (struct value_reading){
-        .link = file_link(verify, i),
+        .control = &file_link(verify, i)->control,
         .key = verify->names[i].bytes,
         .key_size = verify->names[i].size,
         .type = verdict->source_type,

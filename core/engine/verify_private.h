@@ -5,8 +5,7 @@
  * verify_compare.c  a batch of keys: sizes, then payloads; by commands what cannot be dumped
  * verify_payload.c  one key's payloads: equal bytes, or equal content
  * verify_times.c    expiry times of fields, with the tolerance
- * verify_read.c     a value by commands, as a decoder would show it; verify_read_stream.c: a stream
- * verify_elements.c a batch of keys by commands
+ * verify_elements.c a batch of keys by commands (apply/value_read.h)
  * verify_fast.c     the fast mode: type, length and expiry
  * verify_verdict.c  what was found, in words
  * verify_suspects.c keys that looked different, to be read again
@@ -16,13 +15,14 @@
  * Threads: the caller's, blocking. Memory: payloads up to VERIFY_KEPT_BYTES are held, one of each
  * side at a time; larger ones pass through a decoder, which holds their largest element
  * (VERIFY_ELEMENT_BYTES_MAX). Beside these one reply to SCAN, pieces of values that are read by
- * commands (about VERIFY_PIECE_BYTES, or one element), and the suspects (SUSPECTS_MAX). What
+ * commands (about VALUE_PIECE_BYTES, or one element), and the suspects (SUSPECTS_MAX). What
  * is asked for and not yet read waits in the servers: two runs of VERIFY_RUN_BYTES each.
  */
 #ifndef ENGINE_VERIFY_PRIVATE_H
 #define ENGINE_VERIFY_PRIVATE_H
 
 #include "apply/topology.h"
+#include "apply/value_read.h"
 #include "core/engine/config.h"
 #include "rdb/content.h"
 
@@ -37,7 +37,6 @@
 #define VERIFY_DUMP_BYTES_MAX (64ull << 20)
 #define VERIFY_KEPT_BYTES (256u << 10)
 #define VERIFY_ELEMENT_BYTES_MAX (64u << 20)
-#define VERIFY_PIECE_BYTES (4u << 20)
 
 /* ---- sides ---- */
 
@@ -80,60 +79,6 @@ MUST_CHECK bool verify_fetch_integer(struct verify_link *link,
                                      const char *what,
                                      int64_t *value,
                                      struct syn_err *err);
-
-/* ---- values ---- */
-
-enum value_type {
-    VALUE_NONE,
-    VALUE_STRING,
-    VALUE_LIST,
-    VALUE_SET,
-    VALUE_HASH,
-    VALUE_ZSET,
-    VALUE_STREAM,
-    VALUE_OTHER, /* of a module: only its payload can be compared */
-    VALUE_TYPE_COUNT,
-};
-const char *value_type_name(enum value_type type);
-enum value_type value_type_of_kind(enum rdb_kind kind);
-enum value_type value_type_of_rdb(uint8_t rdb_type);
-enum value_type value_type_of_name(const char *name);
-/* "STRLEN", "LLEN" …; NULL for nothing and modules. */
-const char *value_length_command(enum value_type type);
-
-/* A value read by commands. The visitor is shown what a decoder would show of it; `begin` and the
- * callbacks of the value's type are used, the latter must not be NULL. Answers of a visitor other
- * than RDB_GO mean nothing here. */
-struct value_reading {
-    struct verify_link *link;
-    const char *key;
-    size_t key_size;
-    enum value_type type; /* not VALUE_NONE, not VALUE_OTHER */
-    bool with_field_ttl;  /* asked for with HPEXPIRETIME, which the server has */
-    bool has_hidden;    /* fields that have expired count until they are removed, and are hidden */
-    bool with_counters; /* the server has a stream's counters: 7.0   */
-    uint64_t value_bytes; /* as MEMORY USAGE told, 0 unknown: chooses the size of pieces */
-    uint64_t piece_bytes; /* of a piece, about; 0: VERIFY_PIECE_BYTES */
-    const struct rdb_visitor *visitor;
-    void *arg;
-    struct syn_err *err;
-    bool is_unstable; /* out: changed while it was read, or gone: nothing can be said */
-};
-static inline uint64_t value_piece_bytes(const struct value_reading *reading)
-{
-    return reading->piece_bytes > 0 ? reading->piece_bytes : VERIFY_PIECE_BYTES;
-}
-/* False only for a lost connection. */
-MUST_CHECK bool value_read(struct value_reading *reading);
-MUST_CHECK bool value_read_stream(struct value_reading *reading);
-/* One command on the key; NULL: the connection is lost. An error reply makes the reading unstable
- * and is returned. */
-redisReply *value_ask(struct value_reading *reading, const char *name, const char *const *extras);
-
-/* The command that reads a whole value at once; false for streams, modules. */
-bool value_whole_command(enum value_type type, const char **name, const char *const **extras);
-/* Shows that command's reply. */
-void value_show_whole(struct value_reading *reading, const redisReply *reply);
 
 /* ---- verdicts ---- */
 

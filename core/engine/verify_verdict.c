@@ -4,48 +4,6 @@
 
 #include "core/engine/verify_private.h"
 
-/* ---- types ---- */
-
-const char *value_type_name(enum value_type type)
-{
-    static const char *const names[] = {
-        "nothing", "string", "list", "set", "hash", "zset", "stream", "module value"};
-    _Static_assert(sizeof(names) / sizeof(names[0]) == VALUE_TYPE_COUNT, "one name per type");
-    return names[type];
-}
-
-enum value_type value_type_of_name(const char *name)
-{
-    if (strcmp(name, "none") == 0) {
-        return VALUE_NONE;
-    }
-    for (int type = VALUE_STRING; type < VALUE_OTHER; type++) {
-        if (strcmp(name, value_type_name((enum value_type)type)) == 0) {
-            return (enum value_type)type;
-        }
-    }
-    return VALUE_OTHER;
-}
-
-enum value_type value_type_of_kind(enum rdb_kind kind)
-{
-    static const enum value_type types[RDB_KIND_COUNT] = {
-        [RDB_KIND_STRING] = VALUE_STRING,
-        [RDB_KIND_LIST] = VALUE_LIST,
-        [RDB_KIND_SET] = VALUE_SET,
-        [RDB_KIND_ZSET] = VALUE_ZSET,
-        [RDB_KIND_HASH] = VALUE_HASH,
-        [RDB_KIND_STREAM] = VALUE_STREAM,
-        [RDB_KIND_MODULE] = VALUE_OTHER,
-    };
-    return kind < RDB_KIND_COUNT ? types[kind] : VALUE_OTHER;
-}
-
-enum value_type value_type_of_rdb(uint8_t rdb_type)
-{
-    return value_type_of_kind(rdb_type_kind(rdb_type, false));
-}
-
 /* ---- expiry ---- */
 
 const char *verify_expiry_command(const struct verify *verify)

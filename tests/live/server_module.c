@@ -7,6 +7,7 @@
  *   synctest.push VALUE COUNT KEY…         pushes to lists; only its own code knows the keys
  *   synctest.touch KEY                     a read that is sent to replicas all the same
  *   synctest.count                         writes, and has no keys: counts in "synctest:count"
+ *   synctest.blob KEY VALUE                sets a value of a type of its own
  *   synctest.box set KEY VALUE | count     subcommands, from 7.0
  */
 #include <stddef.h>
@@ -21,6 +22,8 @@ struct context;
 struct word;
 struct key;
 struct command;
+struct type;
+struct rdb;
 typedef int call(struct context *context, struct word **argv, int argc);
 
 static int (*set_attributes)(struct context *, const char *name, int version, int api);
@@ -46,6 +49,14 @@ static int (*asks_for_keys)(struct context *);
 static void (*tell_key)(struct context *, int position);
 static struct word *(*make_word)(struct context *, const char *text, size_t size);
 static void (*free_word)(struct context *, struct word *);
+
+static struct type *(*create_type)(struct context *, const char *name, int version, void *methods);
+static int (*set_value)(struct key *, struct type *, void *value);
+static void (*save_text)(struct rdb *, const char *text, size_t size);
+static char *(*load_text)(struct rdb *, size_t *size);
+static void *(*allocate)(size_t size);
+static void (*release)(void *memory);
+static const char *(*word_text)(const struct word *, size_t *size);
 
 static int store(struct context *context, struct word *name, struct word *value)
 {
@@ -82,6 +93,81 @@ static int call_push(struct context *context, struct word **argv, int argc)
     replicate(context);
     return reply_number(context, count);
 }
+
+/* ---- a type ---- */
+
+static struct type *blob_type;
+
+struct blob {
+    size_t size;
+    char *text;
+};
+
+static struct blob *blob_make(const char *text, size_t size)
+{
+    struct blob *blob = allocate(sizeof(*blob));
+    blob->size = size;
+    blob->text = allocate(size + 1);
+    for (size_t i = 0; i < size; i++) {
+        blob->text[i] = text[i];
+    }
+    return blob;
+}
+
+static void *blob_load(struct rdb *rdb, int version)
+{
+    (void)version;
+    size_t size;
+    char *text = load_text(rdb, &size);
+    struct blob *blob = blob_make(text, size);
+    release(text);
+    return blob;
+}
+
+static void blob_save(struct rdb *rdb, void *value)
+{
+    const struct blob *blob = value;
+    save_text(rdb, blob->text, blob->size);
+}
+
+static size_t blob_bytes(const void *value)
+{
+    return ((const struct blob *)value)->size;
+}
+
+static void blob_free(void *value)
+{
+    release(((struct blob *)value)->text);
+    release(value);
+}
+
+static int call_blob(struct context *context, struct word **argv, int argc)
+{
+    if (argc != 3) {
+        return wrong_arity(context);
+    }
+    size_t size;
+    const char *text = word_text(argv[2], &size);
+    struct key *key = open_key(context, argv[1], KEY_WRITE);
+    set_value(key, blob_type, blob_make(text, size));
+    close_key(key);
+    replicate(context);
+    return reply_number(context, 1);
+}
+
+/* As of version 1 of the interface's own struct; NULL where it may be. */
+static struct {
+    uint64_t version;
+    void *(*load)(struct rdb *, int);
+    void (*save)(struct rdb *, void *);
+    void *rewrite;
+    size_t (*bytes)(const void *);
+    void *digest;
+    void (*free)(void *);
+} blob_methods = {
+    .version = 1, .load = blob_load, .save = blob_save, .bytes = blob_bytes, .free = blob_free};
+
+/* ---- commands ---- */
 
 static int call_touch(struct context *context, struct word **argv, int argc)
 {
@@ -147,14 +233,24 @@ RedisModule_OnLoad(struct context *context, struct word **argv, int argc)
                   {"RedisModule_IsKeysPositionRequest", &asks_for_keys},
                   {"RedisModule_KeyAtPos", &tell_key},
                   {"RedisModule_CreateString", &make_word},
-                  {"RedisModule_FreeString", &free_word}};
+                  {"RedisModule_FreeString", &free_word},
+                  {"RedisModule_CreateDataType", &create_type},
+                  {"RedisModule_ModuleTypeSetValue", &set_value},
+                  {"RedisModule_SaveStringBuffer", &save_text},
+                  {"RedisModule_LoadStringBuffer", &load_text},
+                  {"RedisModule_Alloc", &allocate},
+                  {"RedisModule_Free", &release},
+                  {"RedisModule_StringPtrLen", &word_text}};
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
         if (get_api(wanted[i].name, wanted[i].to) != OK) {
             return FAILED;
         }
     }
     set_attributes(context, "synctest", 1, 1);
-    if (create_command(context, "synctest.set", call_set, "write deny-oom", 1, 1, 1) != OK ||
+    blob_type = create_type(context, "synctblob", 1, &blob_methods);
+    if (blob_type == NULL ||
+        create_command(context, "synctest.blob", call_blob, "write deny-oom", 1, 1, 1) != OK ||
+        create_command(context, "synctest.set", call_set, "write deny-oom", 1, 1, 1) != OK ||
         create_command(context, "synctest.push", call_push, "write getkeys-api", 0, 0, 0) != OK ||
         create_command(context, "synctest.touch", call_touch, "readonly", 1, 1, 1) != OK ||
         create_command(context, "synctest.count", call_count, "write", 0, 0, 0) != OK) {

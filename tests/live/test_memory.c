@@ -296,6 +296,64 @@ static void test_idle_epoll(void **state)
     idle("epoll");
 }
 
+/* The same of large keys that are read again at the source, by scanning and, where that is not
+ * allowed, as payloads that pass. */
+static void test_read_again(void **state)
+{
+    (void)state;
+    struct test_cli cli;
+    redisContext *from = live_redis(&source);
+    redisContext *to = live_redis(&destination);
+    send_big(from, "HSET", 30000, false);
+    send_big(from, "RPUSH", 30000, false);
+    send_big(from, "ZADD", 30000, true);
+    live_spawn(&cli, &source, &destination, "--memory", "8m", NULL);
+    live_wait_phase(&cli, "live");
+    live_wait_level(&cli, &source);
+    for (int64_t copies = 3; copies <= 6; copies += 3) {
+        test_command_ok(to, "MSET big:h x big:l x big:z x");
+        test_command_ok(from, "HSET big:h new %d", (int)copies);
+        test_command_ok(from, "RPUSH big:l last");
+        test_command_ok(from, "ZPOPMIN big:z 1");
+        uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+        while (live_total(&cli, "keys_refetched_large") < copies)
+            test_poll(deadline, "large keys to be read again");
+        live_wait_level(&cli, &source);
+        assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+        test_command_ok(from, "ACL SETUSER default -hscan -lrange -zrange");
+    }
+    live_stop(&cli);
+    test_command_ok(from, "ACL SETUSER default +@all");
+    live_assert_equal(&source, &destination);
+}
+
+/* Keys of middle size, together far more than --memory: as many at a time as fit. */
+static void test_many_read_again(void **state)
+{
+    (void)state;
+    struct test_cli cli;
+    static char text[100000];
+    redisContext *from = live_redis(&source);
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (char)(i * 2654435761u >> 13);
+    for (size_t i = 0; i < 400; i++)
+        test_command_ok(from, "SET mid:%d %b EX 100000", (int)i, text, sizeof(text) - i % 7 * 9000);
+    live_spawn(&cli, &source, &destination, "--memory", "8m", NULL);
+    live_wait_phase(&cli, "live");
+    live_wait_level(&cli, &source);
+    for (int i = 0; i < 400; i++)
+        test_command_ok(live_redis(&destination), "DEL mid:%d", i);
+    for (int i = 0; i < 400; i++)
+        test_command_ok(from, "PERSIST mid:%d", i);
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (live_total(&cli, "keys_refetched") < 400)
+        test_poll(deadline, "keys to be read again");
+    live_wait_level(&cli, &source);
+    assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+    live_stop(&cli);
+    live_assert_equal(&source, &destination);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +362,8 @@ int main(void)
         cmocka_unit_test_setup(test_stalled_in_snapshot, empty_sides),
         cmocka_unit_test_setup(test_big_values, empty_sides),
         cmocka_unit_test_setup(test_bigger_than_memory, empty_sides),
+        cmocka_unit_test_setup(test_read_again, empty_sides),
+        cmocka_unit_test_setup(test_many_read_again, empty_sides),
         cmocka_unit_test_setup(test_too_big, empty_sides),
         cmocka_unit_test_setup(test_idle_uring, empty_sides),
         cmocka_unit_test_setup(test_idle_epoll, empty_sides),

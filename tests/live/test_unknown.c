@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/slot.h"
 #include "tests/live/live.h"
 
 static struct live_side source, destination;
@@ -156,6 +157,52 @@ static void test_rules(void **state)
     assert_int_equal(test_command_integer(live_redis(&to), "LLEN s:2list"), 1);
     assert_int_equal(test_command_integer(live_redis(&to), "EXISTS s:1list"), 0);
     live_side_stop(&to);
+}
+
+/* A module's value that is too large to DUMP at once can only be DUMPed: it passes through. */
+static void test_large_value(void **state)
+{
+    (void)state;
+    struct live_side to;
+    struct test_cli cli;
+    static char text[3 << 20];
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (char)(i * 2654435761u >> 13);
+    for (uint32_t masters = 0; masters <= 3; masters += 3) {
+        live_side_start(&to, TEST_REQUIRED_VERSION, masters, 0, with_module());
+        redisContext *redis = live_redis(&source);
+        test_command_ok(redis, "FLUSHALL");
+        for (int i = 0; i < 10; i++)
+            test_command_ok(redis, "synctest.blob blob:%d %b", i, text, sizeof(text) >> i);
+        live_spawn(&cli, &source, &to, "--memory", "16m", "--refetch-dump-max", "16k", NULL);
+        live_wait_phase(&cli, "live");
+        live_wait_level(&cli, &source);
+        for (uint32_t n = 0; n < test_client_count(to.client); n++)
+            test_command_ok(test_client_at(to.client, n), "FLUSHALL");
+        for (int i = 0; i < 10; i++)
+            test_command_ok(redis, "PEXPIREAT blob:%d 4102444800000", i);
+        uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+        while (live_total(&cli, "keys_refetched") < 10)
+            test_poll(deadline, "keys that are read again");
+        live_wait_level(&cli, &source);
+        live_wait_exact(&cli);
+        assert_int_equal(live_total(&cli, "keys_refetched_large"), 8);
+        live_stop(&cli);
+        live_assert_verified(&source, &to, NULL);
+        for (int i = 0; i < 10; i++) {
+            char name[16];
+            snprintf(name, sizeof(name), "blob:%d", i);
+            uint16_t slot = slot_of_key(name, strlen(name));
+            redisReply *left = test_command(redis, "DUMP %s", name);
+            redisReply *right =
+                test_command(test_client_connection(to.client, slot), "DUMP %s", name);
+            assert_int_equal(left->len, right->len);
+            assert_memory_equal(left->str, right->str, left->len);
+            freeReplyObject(left);
+            freeReplyObject(right);
+        }
+        live_side_stop(&to);
+    }
 }
 
 /* To a cluster: by the slots of the keys that were asked for. */
@@ -358,6 +405,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_versions_all),
         cmocka_unit_test_setup(test_rules, empty_sides),
+        cmocka_unit_test_setup(test_large_value, empty_sides),
         cmocka_unit_test_setup(test_cluster, empty_sides),
         cmocka_unit_test_setup(test_stop, empty_sides),
         cmocka_unit_test_setup(test_skip, empty_sides),

@@ -41,7 +41,7 @@ static const struct command table[] = {
                 "allows. Exit status 0: equal, 6: different.",
      .options_without =
          "once snapshot-only on-nonempty on-unsupported on-corrupt losses restart positions "
-         "on-unknown on-divergence on-flush put-off-ttl extend-ttl publish heartbeat include-command exclude-command on-partial io "
+         "on-unknown on-divergence refetch-dump-max on-flush put-off-ttl extend-ttl publish heartbeat include-command exclude-command on-partial io "
          "one-thread readers decoders lanes silence-timeout retry-connection retry-other drain-timeout "
          "prefer-replica snapshot-ops snapshot-bytes live-ops live-bytes shard-snapshot-ops "
          "shard-snapshot-bytes shard-live-ops shard-live-bytes",

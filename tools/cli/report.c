@@ -142,6 +142,7 @@ static void set_totals(json_t *out, const struct syn_status *status)
     event_set_number(out, "values_skipped", status->values_skipped);
     event_set_number(out, "commands_left_out", status->commands_left_out);
     event_set_number(out, "keys_refetched", status->keys_refetched);
+    event_set_number(out, "keys_refetched_large", status->keys_refetched_large);
     event_set_number(out, "diverged_no_effect", status->diverged_no_effect);
     event_set_number(out, "diverged_error", status->diverged_error);
     event_set_number(out, "diverged_script", status->diverged_script);
@@ -282,6 +283,11 @@ static void add_losses(const struct syn_status *status, struct text *out)
         text_add(out,
                  "; %llu keys were read again at the source",
                  (unsigned long long)status->keys_refetched);
+    }
+    if (status->keys_refetched_large > 0) {
+        text_add(out,
+                 ", with %llu copies of large ones in pieces",
+                 (unsigned long long)status->keys_refetched_large);
     }
     if (status->relayed > 0) {
         text_add(out,

@@ -1,15 +1,70 @@
-/*
- * A value read by commands, in pieces of bounded size, shown as a decoder would show it: where DUMP
- * cannot be had, or should not be asked for.
- */
+/* Types of values, and their elements: by index, by cursor, or all at once. */
+#include "apply/value_read.h"
+
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/engine/verify_private.h"
+/* So many elements are asked for first: enough to learn their sizes from. */
+#define STEP_FIRST 256u
 
-#define PIECE_ELEMENTS_MAX 10000u
+/* ---- types ---- */
+
+const char *value_type_name(enum value_type type)
+{
+    static const char *const names[] = {
+        "nothing", "string", "list", "set", "hash", "zset", "stream", "module value"};
+    _Static_assert(sizeof(names) / sizeof(names[0]) == VALUE_TYPE_COUNT, "one name per type");
+    return names[type];
+}
+
+enum value_type value_type_of_name(const char *name)
+{
+    if (strcmp(name, "none") == 0) {
+        return VALUE_NONE;
+    }
+    for (int type = VALUE_STRING; type < VALUE_OTHER; type++) {
+        if (strcmp(name, value_type_name((enum value_type)type)) == 0) {
+            return (enum value_type)type;
+        }
+    }
+    return VALUE_OTHER;
+}
+
+enum value_type value_type_of_kind(enum rdb_kind kind)
+{
+    static const enum value_type types[RDB_KIND_COUNT] = {
+        [RDB_KIND_STRING] = VALUE_STRING,
+        [RDB_KIND_LIST] = VALUE_LIST,
+        [RDB_KIND_SET] = VALUE_SET,
+        [RDB_KIND_ZSET] = VALUE_ZSET,
+        [RDB_KIND_HASH] = VALUE_HASH,
+        [RDB_KIND_STREAM] = VALUE_STREAM,
+        [RDB_KIND_MODULE] = VALUE_OTHER,
+    };
+    return kind < RDB_KIND_COUNT ? types[kind] : VALUE_OTHER;
+}
+
+enum rdb_kind value_type_kind(enum value_type type)
+{
+    static const enum rdb_kind kinds[VALUE_TYPE_COUNT] = {
+        [VALUE_STRING] = RDB_KIND_STRING,
+        [VALUE_LIST] = RDB_KIND_LIST,
+        [VALUE_SET] = RDB_KIND_SET,
+        [VALUE_HASH] = RDB_KIND_HASH,
+        [VALUE_ZSET] = RDB_KIND_ZSET,
+        [VALUE_STREAM] = RDB_KIND_STREAM,
+        [VALUE_OTHER] = RDB_KIND_MODULE,
+    };
+    ASSERT(type != VALUE_NONE);
+    return kinds[type];
+}
+
+enum value_type value_type_of_rdb(uint8_t rdb_type)
+{
+    return value_type_of_kind(rdb_type_kind(rdb_type, false));
+}
 
 const char *value_length_command(enum value_type type)
 {
@@ -26,11 +81,16 @@ const char *value_length_command(enum value_type type)
 
 redisReply *value_ask(struct value_reading *reading, const char *name, const char *const *extras)
 {
-    if (!verify_append(
-            reading->link, name, reading->key, reading->key_size, extras, reading->err)) {
-        return NULL;
+    const char *argv[2 + VALUE_EXTRAS_MAX] = {name, reading->key};
+    size_t sizes[2 + VALUE_EXTRAS_MAX] = {strlen(name), reading->key_size};
+    int argc = 2;
+    for (; extras != NULL && *extras != NULL; extras++) {
+        ASSERT(argc < 2 + VALUE_EXTRAS_MAX);
+        argv[argc] = *extras;
+        sizes[argc] = strlen(*extras);
+        argc++;
     }
-    redisReply *reply = control_fetch(&reading->link->control, reading->err);
+    redisReply *reply = control_call(reading->control, argc, argv, sizes, reading->err);
     if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
         reading->is_unstable = true; /* deleted, or of another type by now */
     }
@@ -39,21 +99,14 @@ redisReply *value_ask(struct value_reading *reading, const char *name, const cha
 
 static void show_begin(struct value_reading *reading)
 {
-    static const enum rdb_kind kinds[VALUE_TYPE_COUNT] = {
-        [VALUE_STRING] = RDB_KIND_STRING,
-        [VALUE_LIST] = RDB_KIND_LIST,
-        [VALUE_SET] = RDB_KIND_SET,
-        [VALUE_HASH] = RDB_KIND_HASH,
-        [VALUE_ZSET] = RDB_KIND_ZSET,
-        [VALUE_STREAM] = RDB_KIND_STREAM,
-    };
     ASSERT(reading->type != VALUE_NONE);
     ASSERT(reading->type != VALUE_OTHER);
     const struct rdb_value_begin begin = {
-        .kind = kinds[reading->type], .count = RDB_UNKNOWN, .bytes = RDB_UNKNOWN};
+        .kind = value_type_kind(reading->type), .count = RDB_UNKNOWN, .bytes = RDB_UNKNOWN};
     reading->is_unstable = false;
+    reading->is_stopped = false;
     if (reading->visitor->begin != NULL) {
-        reading->visitor->begin(reading->arg, &begin);
+        value_shown(reading, reading->visitor->begin(reading->arg, &begin));
     }
 }
 
@@ -87,7 +140,7 @@ static void
 show_string(struct value_reading *reading, const redisReply *reply, uint64_t offset, uint64_t total)
 {
     struct slice piece = {.bytes = (const uint8_t *)reply->str, .size = reply->len};
-    reading->visitor->string(reading->arg, piece, offset, total);
+    value_shown(reading, reading->visitor->string(reading->arg, piece, offset, total));
 }
 
 /* `time`: of a field, as HPEXPIRETIME gives it; NULL: it was not asked for. */
@@ -101,20 +154,21 @@ static void show_element(struct value_reading *reading,
     struct rdb_element value;
     switch (reading->type) {
     case VALUE_LIST:
-        visitor->list(reading->arg, &element);
+        value_shown(reading, visitor->list(reading->arg, &element));
         break;
     case VALUE_SET:
-        visitor->set(reading->arg, &element);
+        value_shown(reading, visitor->set(reading->arg, &element));
         break;
     case VALUE_ZSET:
-        visitor->zset(reading->arg, &element, score_of(second));
+        value_shown(reading, visitor->zset(reading->arg, &element, score_of(second)));
         break;
     default:
         value = element_of(second);
-        visitor->hash(reading->arg,
-                      &element,
-                      &value,
-                      time != NULL && time->integer >= 0 ? time->integer : -1);
+        value_shown(reading,
+                    visitor->hash(reading->arg,
+                                  &element,
+                                  &value,
+                                  time != NULL && time->integer >= 0 ? time->integer : -1));
         break;
     }
 }
@@ -151,7 +205,7 @@ show_elements(struct value_reading *reading, const redisReply *reply, const redi
         reading->is_unstable = true;
         return 0;
     }
-    for (size_t i = 0; i < reply->elements; i += step) {
+    for (size_t i = 0; i < reply->elements && !reading->is_stopped; i += step) {
         show_element(reading,
                      reply->element[i],
                      reply->element[i + step - 1],
@@ -206,39 +260,76 @@ static bool length_read(struct value_reading *reading, uint64_t *length)
     return true;
 }
 
-/* So many elements that a piece's reply stays near what a piece is to have. */
-static uint64_t piece_elements(const struct value_reading *reading, uint64_t length)
+uint64_t value_step_first(const struct value_reading *reading, uint64_t length)
 {
     uint64_t each = length > 0 ? reading->value_bytes / length : 0;
     uint64_t count = value_piece_bytes(reading) / (each > 0 ? each : 1);
-    if (count > PIECE_ELEMENTS_MAX) {
-        return PIECE_ELEMENTS_MAX;
-    }
+    count = count > STEP_FIRST ? STEP_FIRST : count;
     return count > 0 ? count : 1;
 }
 
-/* Strings, lists and sorted sets: by index. */
-static bool ranges_read(struct value_reading *reading, uint64_t length)
+uint64_t
+value_step_next(const struct value_reading *reading, uint64_t step, uint64_t count, uint64_t bytes)
 {
-    bool is_string = reading->type == VALUE_STRING;
-    const char *name = is_string ? "GETRANGE" : reading->type == VALUE_LIST ? "LRANGE" : "ZRANGE";
-    uint64_t step = is_string ? value_piece_bytes(reading) : piece_elements(reading, length);
+    uint64_t each = count > 0 ? bytes / count : 0;
+    uint64_t next = value_piece_bytes(reading) / (each > 0 ? each : 1);
+    next = next > step * 4 ? step * 4 : next;
+    next = next > VALUE_ELEMENTS_MAX ? VALUE_ELEMENTS_MAX : next;
+    return next > 0 ? next : 1;
+}
+
+/* What a reply of texts takes. */
+static uint64_t reply_bytes(const redisReply *reply)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < reply->elements; i++) {
+        bytes += VALUE_ELEMENT_EXTRA + reply->element[i]->len;
+    }
+    return bytes;
+}
+
+static bool string_read(struct value_reading *reading, uint64_t length)
+{
+    uint64_t step = value_piece_bytes(reading);
     uint64_t seen = 0;
-    for (uint64_t first = 0; first < length && !reading->is_unstable; first += step) {
+    do { /* an empty text is shown, too */
         char from[NUM_DIGITS_MAX + 1], to[NUM_DIGITS_MAX + 1];
-        from[num_write_u64(from, first)] = '\0';
-        to[num_write_u64(to, first + step - 1)] = '\0';
-        const char *extras[] = {from, to, reading->type == VALUE_ZSET ? "WITHSCORES" : NULL, NULL};
-        redisReply *reply = value_ask(reading, name, extras);
+        from[num_write_u64(from, seen)] = '\0';
+        to[num_write_u64(to, seen + step - 1)] = '\0';
+        const char *extras[] = {from, to, NULL};
+        redisReply *reply = value_ask(reading, "GETRANGE", extras);
         if (reply == NULL) {
             return false;
         }
-        if (!is_string) {
-            seen += show_elements(reading, reply, NULL);
-        } else if (is_text(reply)) {
-            show_string(reading, reply, first, length);
+        uint64_t expected = length - seen < step ? length - seen : step;
+        reading->is_unstable |= !is_text(reply) || reply->len != expected;
+        if (!reading->is_unstable) {
+            show_string(reading, reply, seen, length);
             seen += reply->len;
         }
+        freeReplyObject(reply);
+    } while (seen < length && !reading->is_unstable);
+    return true;
+}
+
+/* Lists and sorted sets: by index. */
+static bool ranges_read(struct value_reading *reading, uint64_t length)
+{
+    bool is_list = reading->type == VALUE_LIST;
+    uint64_t step = value_step_first(reading, length);
+    uint64_t seen = 0;
+    for (uint64_t first = 0; first < length && !reading->is_unstable;) {
+        char from[NUM_DIGITS_MAX + 1], to[NUM_DIGITS_MAX + 1];
+        from[num_write_u64(from, first)] = '\0';
+        to[num_write_u64(to, first + step - 1)] = '\0';
+        const char *extras[] = {from, to, is_list ? NULL : "WITHSCORES", NULL};
+        redisReply *reply = value_ask(reading, is_list ? "LRANGE" : "ZRANGE", extras);
+        if (reply == NULL) {
+            return false;
+        }
+        seen += show_elements(reading, reply, NULL);
+        first += step;
+        step = value_step_next(reading, step, step, reply_bytes(reply));
         freeReplyObject(reply);
     }
     reading->is_unstable |= seen != length;
@@ -250,8 +341,8 @@ static bool ranges_read(struct value_reading *reading, uint64_t length)
 static redisReply *field_times(struct value_reading *reading, const redisReply *pairs)
 {
     size_t fields = pairs->elements / 2;
-    const char **argv = mem_alloc(MEM_ENGINE, (fields + 4) * sizeof(*argv));
-    size_t *sizes = mem_alloc(MEM_ENGINE, (fields + 4) * sizeof(*sizes));
+    const char **argv = mem_alloc(MEM_APPLY, (fields + 4) * sizeof(*argv));
+    size_t *sizes = mem_alloc(MEM_APPLY, (fields + 4) * sizeof(*sizes));
     redisReply *reply = NULL;
     if (argv == NULL || sizes == NULL) {
         ERR(reading->err, SYN_CODE_MEMORY, "out of memory for the fields of a hash");
@@ -267,10 +358,10 @@ static redisReply *field_times(struct value_reading *reading, const redisReply *
         argv[4 + i] = pairs->element[2 * i]->str;
         sizes[4 + i] = pairs->element[2 * i]->len;
     }
-    reply = control_call(&reading->link->control, (int)fields + 4, argv, sizes, reading->err);
+    reply = control_call(reading->control, (int)fields + 4, argv, sizes, reading->err);
 out:
-    mem_free(MEM_ENGINE, argv);
-    mem_free(MEM_ENGINE, sizes);
+    mem_free(MEM_APPLY, argv);
+    mem_free(MEM_APPLY, sizes);
     return reply;
 }
 
@@ -294,11 +385,12 @@ static bool show_scanned(struct value_reading *reading, const redisReply *elemen
 /* Sets and hashes: by cursor. */
 static bool scan_read(struct value_reading *reading, uint64_t length)
 {
-    char count[NUM_DIGITS_MAX + 1];
-    count[num_write_u64(count, piece_elements(reading, length))] = '\0';
+    uint64_t step = value_step_first(reading, length);
     char cursor[NUM_DIGITS_MAX + 1] = "0";
     uint64_t seen = 0;
     do {
+        char count[NUM_DIGITS_MAX + 1];
+        count[num_write_u64(count, step)] = '\0';
         const char *extras[] = {cursor, "COUNT", count, NULL};
         redisReply *reply =
             value_ask(reading, reading->type == VALUE_SET ? "SSCAN" : "HSCAN", extras);
@@ -310,6 +402,7 @@ static bool scan_read(struct value_reading *reading, uint64_t length)
             reply->element[0]->str != NULL) {
             snprintf(cursor, sizeof(cursor), "%s", reply->element[0]->str);
             ok = show_scanned(reading, reply->element[1], &seen);
+            step = value_step_next(reading, step, step, reply_bytes(reply->element[1]));
         } else {
             reading->is_unstable = true;
         }
@@ -320,7 +413,7 @@ static bool scan_read(struct value_reading *reading, uint64_t length)
     } while (strcmp(cursor, "0") != 0 && !reading->is_unstable);
     /* A table that shrank meanwhile gives elements twice. */
     bool may_hide = reading->type == VALUE_HASH && reading->has_hidden;
-    reading->is_unstable |= may_hide ? seen > length : seen != length;
+    reading->is_unstable |= (seen > length && !reading->may_repeat) || (seen < length && !may_hide);
     return true;
 }
 
@@ -337,6 +430,13 @@ bool value_read(struct value_reading *reading)
     if (reading->is_unstable) {
         return true;
     }
-    return reading->type == VALUE_SET || reading->type == VALUE_HASH ? scan_read(reading, length)
-                                                                     : ranges_read(reading, length);
+    switch (reading->type) {
+    case VALUE_STRING:
+        return string_read(reading, length);
+    case VALUE_SET:
+    case VALUE_HASH:
+        return scan_read(reading, length);
+    default:
+        return ranges_read(reading, length);
+    }
 }

@@ -1,12 +1,12 @@
 /*
  * A stream read by commands: entries, ids and counters, groups with what they have pending,
- * consumers with what is pending at each. The server's clock gives delivery times only as idle
- * times, and nothing tells when a consumer was active: these are shown as zero.
+ * consumers with what is pending at each. Servers tell how long ago an entry was delivered, so
+ * their clock is read with it.
  */
+#include "apply/value_read.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include "core/engine/verify_private.h"
 
 #define PIECE_ENTRIES_MAX 2000u
 #define ID_TEXT_SIZE 48
@@ -29,6 +29,20 @@ static bool id_read(const redisReply *reply, struct rdb_stream_id *id)
            num_read_u64(dash + 1, reply->len - ms_size - 1, &id->seq);
 }
 
+static void id_write(struct rdb_stream_id id, struct id_text *out)
+{
+    snprintf(out->text,
+             sizeof(out->text),
+             "%llu-%llu",
+             (unsigned long long)id.ms,
+             (unsigned long long)id.seq);
+}
+
+static bool id_is_behind(struct rdb_stream_id id, struct rdb_stream_id other)
+{
+    return id.ms != other.ms ? id.ms > other.ms : id.seq > other.seq;
+}
+
 /* The id just behind: 6.0 has no exclusive ranges. False: there is none. */
 static bool id_after(struct rdb_stream_id id, struct id_text *next)
 {
@@ -36,11 +50,7 @@ static bool id_after(struct rdb_stream_id id, struct id_text *next)
     if (id.seq == 0 && ++id.ms == 0) {
         return false;
     }
-    snprintf(next->text,
-             sizeof(next->text),
-             "%llu-%llu",
-             (unsigned long long)id.ms,
-             (unsigned long long)id.seq);
+    id_write(id, next);
     return true;
 }
 
@@ -49,7 +59,7 @@ static bool id_after(struct rdb_stream_id id, struct id_text *next)
 static redisReply *
 call(struct value_reading *reading, int argc, const char **argv, const size_t *sizes)
 {
-    redisReply *reply = control_call(&reading->link->control, argc, argv, sizes, reading->err);
+    redisReply *reply = control_call(reading->control, argc, argv, sizes, reading->err);
     if (reply != NULL && reply->type != REDIS_REPLY_ARRAY) {
         reading->is_unstable = true;
     }
@@ -117,41 +127,53 @@ entry_show(struct value_reading *reading, const redisReply *entry, struct rdb_st
     struct reply_fields fields = {.base.next = reply_field_next, .list = list};
     const struct rdb_stream_entry shown = {
         .id = *id, .field_count = list->elements / 2, .fields = &fields.base};
-    reading->visitor->stream_entry(reading->arg, &shown);
+    value_shown(reading, reading->visitor->stream_entry(reading->arg, &shown));
     return list->elements % 2 == 0;
 }
 
-static uint64_t piece_entries(const struct value_reading *reading, uint64_t length)
+static uint64_t entry_bytes(const redisReply *entry)
 {
-    uint64_t each = length > 0 ? reading->value_bytes / length : 0;
-    uint64_t count = value_piece_bytes(reading) / (each > 0 ? each : 1);
-    if (count > PIECE_ENTRIES_MAX) {
-        return PIECE_ENTRIES_MAX;
+    uint64_t bytes = 3 * (uint64_t)VALUE_ELEMENT_EXTRA;
+    const redisReply *list = entry->elements == 2 ? entry->element[1] : entry;
+    for (size_t i = 0; i < list->elements; i++) {
+        bytes += VALUE_ELEMENT_EXTRA + list->element[i]->len;
     }
-    return count > 0 ? count : 1;
+    return bytes;
 }
 
-static bool entries_read(struct value_reading *reading, uint64_t length)
+static uint64_t entries_limit(uint64_t step)
 {
-    uint64_t step = piece_entries(reading, length);
-    char count[NUM_DIGITS_MAX + 1];
-    count[num_write_u64(count, step)] = '\0';
+    return step > PIECE_ENTRIES_MAX ? PIECE_ENTRIES_MAX : step;
+}
+
+/* Up to the last id that the stream had at first: with later ones it would contradict itself. */
+static bool entries_read(struct value_reading *reading, const struct rdb_stream_meta *meta)
+{
+    uint64_t length = meta->length;
+    struct id_text end;
+    id_write(meta->last_id, &end);
+    uint64_t step = entries_limit(value_step_first(reading, length));
     struct id_text from = {"0-0"};
     uint64_t seen = 0;
     for (bool is_last = false; !is_last && !reading->is_unstable;) {
-        const char *extras[] = {from.text, "+", "COUNT", count, NULL};
+        char count[NUM_DIGITS_MAX + 1];
+        count[num_write_u64(count, step)] = '\0';
+        const char *extras[] = {from.text, end.text, "COUNT", count, NULL};
         redisReply *reply = value_ask(reading, "XRANGE", extras);
         if (reply == NULL) {
             return false;
         }
         struct rdb_stream_id id = {0};
         size_t elements = reply->type == REDIS_REPLY_ARRAY ? reply->elements : 0;
+        uint64_t bytes = 0;
         reading->is_unstable |= reply->type != REDIS_REPLY_ARRAY;
         for (size_t i = 0; i < elements && !reading->is_unstable; i++) {
-            reading->is_unstable = !entry_show(reading, reply->element[i], &id);
+            bytes += entry_bytes(reply->element[i]);
+            reading->is_unstable |= !entry_show(reading, reply->element[i], &id);
         }
         seen += elements;
         is_last = elements < step || !id_after(id, &from);
+        step = entries_limit(value_step_next(reading, step, elements, bytes));
         freeReplyObject(reply);
     }
     reading->is_unstable |= seen != length;
@@ -185,6 +207,48 @@ static bool meta_read(struct value_reading *reading, struct rdb_stream_meta *met
 
 /* ---- groups ---- */
 
+/* The server's clock in milliseconds, -1 when this is not the answer to TIME. */
+static int64_t clock_of(const redisReply *reply)
+{
+    uint64_t seconds;
+    uint64_t micros;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->str == NULL || reply->element[1]->str == NULL ||
+        !num_read_u64(reply->element[0]->str, reply->element[0]->len, &seconds) ||
+        !num_read_u64(reply->element[1]->str, reply->element[1]->len, &micros) ||
+        seconds > INT64_MAX / 2000) {
+        return -1;
+    }
+    return (int64_t)(seconds * 1000 + micros / 1000);
+}
+
+/* XPENDING, as call() does it; with the clock of just before, unless now_ms is NULL. */
+static redisReply *pending_ask(struct value_reading *reading,
+                               int argc,
+                               const char **argv,
+                               const size_t *sizes,
+                               int64_t *now_ms)
+{
+    if (now_ms == NULL) {
+        return call(reading, argc, argv, sizes);
+    }
+    const char *time[] = {"TIME"};
+    const size_t time_sizes[] = {4};
+    if (!control_append(reading->control, 1, time, time_sizes, reading->err) ||
+        !control_append(reading->control, argc, argv, sizes, reading->err)) {
+        return NULL;
+    }
+    redisReply *reply = control_fetch(reading->control, reading->err);
+    if (reply == NULL) {
+        return NULL;
+    }
+    *now_ms = clock_of(reply);
+    freeReplyObject(reply);
+    reply = control_fetch(reading->control, reading->err);
+    reading->is_unstable |= reply != NULL && (reply->type != REDIS_REPLY_ARRAY || *now_ms < 0);
+    return reply;
+}
+
 /* What a group, or one consumer of it, has pending: [id, consumer, idle, deliveries] each. */
 static bool pending_read(struct value_reading *reading,
                          const redisReply *group,
@@ -193,6 +257,7 @@ static bool pending_read(struct value_reading *reading,
 {
     char count[NUM_DIGITS_MAX + 1];
     count[num_write_u64(count, PIECE_ENTRIES_MAX)] = '\0';
+    bool with_clock = reading->with_delivery && consumer == NULL;
     struct id_text from = {"-"};
     uint64_t seen = 0;
     for (bool is_last = false; !is_last && !reading->is_unstable;) {
@@ -210,7 +275,9 @@ static bool pending_read(struct value_reading *reading,
                                 1,
                                 strlen(count),
                                 consumer != NULL ? consumer->len : 0};
-        redisReply *reply = call(reading, consumer != NULL ? 7 : 6, argv, sizes);
+        int64_t now_ms = 0;
+        redisReply *reply = pending_ask(
+            reading, consumer != NULL ? 7 : 6, argv, sizes, with_clock ? &now_ms : NULL);
         if (reply == NULL) {
             return false;
         }
@@ -219,14 +286,16 @@ static bool pending_read(struct value_reading *reading,
         for (size_t i = 0; i < elements && !reading->is_unstable; i++) {
             const redisReply *entry = reply->element[i];
             if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 4 ||
-                !id_read(entry->element[0], &id)) {
+                !id_read(entry->element[0], &id) || id_is_behind(id, reading->stream_last)) {
                 reading->is_unstable = true;
             } else if (consumer != NULL) {
-                reading->visitor->stream_consumer_pending(reading->arg, &id);
+                value_shown(reading, reading->visitor->stream_consumer_pending(reading->arg, &id));
             } else {
                 const struct rdb_stream_pending pending = {
-                    .id = id, .delivery_count = (uint64_t)entry->element[3]->integer};
-                reading->visitor->stream_pending(reading->arg, &pending);
+                    .id = id,
+                    .delivery_ms = with_clock ? now_ms - entry->element[2]->integer : 0,
+                    .delivery_count = (uint64_t)entry->element[3]->integer};
+                value_shown(reading, reading->visitor->stream_pending(reading->arg, &pending));
             }
         }
         seen += elements;
@@ -256,7 +325,7 @@ static bool consumers_read(struct value_reading *reading, const redisReply *grou
         }
         const struct rdb_stream_consumer consumer = {.name = element_of(name),
                                                      .pending_count = (uint64_t)pending};
-        reading->visitor->stream_consumer(reading->arg, &consumer);
+        value_shown(reading, reading->visitor->stream_consumer(reading->arg, &consumer));
         ok = pending == 0 || pending_read(reading, group, name, (uint64_t)pending);
     }
     freeReplyObject(reply);
@@ -276,7 +345,7 @@ static bool group_read(struct value_reading *reading, const redisReply *map)
         return true;
     }
     group.name = element_of(name);
-    reading->visitor->stream_group(reading->arg, &group);
+    value_shown(reading, reading->visitor->stream_group(reading->arg, &group));
     return pending_read(reading, name, NULL, group.pending_count) && consumers_read(reading, name);
 }
 
@@ -306,9 +375,13 @@ bool value_read_stream(struct value_reading *reading)
     if (reading->is_unstable) {
         return true;
     }
-    if (!entries_read(reading, meta.length)) {
+    if (!entries_read(reading, &meta)) {
         return false;
     }
-    reading->visitor->stream_meta(reading->arg, &meta);
-    return reading->is_unstable || groups_read(reading);
+    if (reading->is_unstable) {
+        return true;
+    }
+    reading->stream_last = meta.last_id;
+    value_shown(reading, reading->visitor->stream_meta(reading->arg, &meta));
+    return groups_read(reading);
 }
