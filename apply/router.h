@@ -201,7 +201,18 @@ router_done(struct router *router, uint16_t stream, uint64_t offset, uint32_t db
     router->stream_positions[stream].db = db;
     return LIKELY(!router->is_mark_due) || router_mark_due(router);
 }
-/* The same for a command that is written and waited for, where a group would end without it, and
+/* The destination has acknowledged every operation of the stream up to `offset`. */
+static inline void
+router_acked(struct router *router, uint16_t stream, uint64_t offset, uint32_t db)
+{
+    struct position_stream *position =
+        router->positions != NULL ? &router->stream_positions[stream] : NULL;
+    if (position != NULL && position->is_on && offset <= position->offset) {
+        position->acked = offset;
+        position->acked_db = db;
+    }
+}
+/* router_done for a command that is written and waited for, where a group would end without it, and
  * whoever continues would run it again. The database is that of the command before. */
 static inline void router_done_alone(struct router *router, uint16_t stream, uint64_t offset)
 {

@@ -257,8 +257,8 @@ static bool put_all_fields(struct router *router, uint32_t lane, uint16_t stream
     const struct position_lane *names = &plan->lanes[lane];
     const struct position_stream *position = &router->stream_positions[stream];
     struct position_value value =
-        position_value_now(plan, position, untils_of(router, lane)[stream]);
-    char text[80];
+        position_value_now(plan, lane, position, untils_of(router, lane)[stream]);
+    char text[POSITION_VALUE_MAX];
     char lane_field[POSITION_REPLID_SIZE + 8];
     char owner_field[POSITION_REPLID_SIZE + 8];
     memcpy(lane_field, position->replid, POSITION_REPLID_SIZE);
@@ -342,6 +342,8 @@ bool router_position_begin(struct router *router,
     memcpy(position->replid, replid, POSITION_REPLID_SIZE);
     position->offset = offset;
     position->db = db;
+    position->acked = offset;
+    position->acked_db = db;
     for (uint32_t lane = 0; lane < router->route->lane_count; lane++) {
         /* After a resumption a lane may be ahead of the stream: what it says stays true. */
         bool is_said = position->is_on && *marked_at(router, lane, stream) > offset;

@@ -203,7 +203,11 @@ static bool write_string(struct stream *stream,
 {
     struct snapshot_value *value = &stream->value;
     bool is_plain = string_goes_plain(stream, text);
-    if (is_plain && value->item.expire_ms < 0) {
+    /* In a cluster one that is repaired goes alone: an MSET of which some keys have left with their
+     * slot is refused as a whole, and there is no snapshot to begin again. */
+    bool is_alone =
+        stream->task->route->is_cluster && atomic_load_relaxed(&stream->state) == STREAM_LIVE;
+    if (is_plain && value->item.expire_ms < 0 && !is_alone) {
         return router_group(stream->router,
                             value->lane,
                             value->db,

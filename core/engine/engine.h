@@ -98,6 +98,13 @@ struct acked {
     uint32_t db;
 };
 
+/* A lane's way to other nodes of the cluster. */
+struct lane_follower {
+    struct syn_engine *engine;
+    uint32_t lane;
+    struct redirect redirect;
+};
+
 enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
 
 struct syn_engine {
@@ -135,6 +142,7 @@ struct syn_engine {
     struct reader *readers;
     struct applier *appliers;
     struct lane *lanes;
+    struct lane_follower *followers; /* one per lane */
     void *lists; /* arrays of pointers that readers, decoders and appliers are given */
     struct watch *watches;
     struct asker asker;
@@ -193,6 +201,12 @@ MUST_CHECK bool engine_positions_claim(struct syn_engine *engine,
                                        uint32_t lane,
                                        struct control *control,
                                        struct syn_err *err);
+/* A connection on which a lane's operations follow their keys: redirect.h, open; arg: a
+ * lane_follower. The lane's applier. */
+MUST_CHECK bool engine_positions_follow(void *arg,
+                                        const struct endpoint *endpoint,
+                                        struct control *control,
+                                        struct syn_err *err);
 void engine_positions_feed(const struct syn_engine *engine,
                            uint32_t i,
                            struct feed_options *options);

@@ -242,6 +242,7 @@ static bool engine_allocate(struct syn_engine *engine, struct syn_err *err)
         {(void **)&engine->readers, engine->reader_count * sizeof(struct reader)},
         {(void **)&engine->appliers, engine->applier_count * sizeof(struct applier)},
         {(void **)&engine->lanes, engine->lane_count * sizeof(struct lane)},
+        {(void **)&engine->followers, engine->lane_count * sizeof(struct lane_follower)},
         {(void **)&engine->lists,
          ((size_t)2 * engine->stream_count + engine->lane_count) * sizeof(void *)},
     };
@@ -285,6 +286,16 @@ static bool build_lane(struct syn_engine *engine,
                              err);
     control_close(&control);
     engine->lanes[i].on_divergence = engine->config.on_divergence;
+    struct lane_follower *follower = &engine->followers[i];
+    *follower = (struct lane_follower){
+        .engine = engine,
+        .lane = i,
+        .redirect = {.timeout_ms = (int)engine->config.connect_timeout_ms,
+                     .open = engine_positions_follow,
+                     .arg = follower}};
+    if (engine->destination.is_cluster) {
+        engine->lanes[i].redirect = &follower->redirect;
+    }
     return is_made;
 }
 
@@ -492,6 +503,9 @@ void engine_demolish(struct syn_engine *engine)
     }
     for (uint32_t i = 0; engine->lanes != NULL && i < engine->lane_count; i++) {
         lane_deinit(&engine->lanes[i]);
+        if (engine->followers != NULL) {
+            redirect_close(&engine->followers[i].redirect);
+        }
     }
     throttle_deinit(&engine->task.throttle);
     asker_deinit(&engine->asker);
@@ -506,6 +520,7 @@ void engine_demolish(struct syn_engine *engine)
                      engine->readers,
                      engine->appliers,
                      engine->lanes,
+                     engine->followers,
                      engine->lists};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mem_free(MEM_ENGINE, parts[i]);
@@ -518,6 +533,7 @@ void engine_demolish(struct syn_engine *engine)
     engine->readers = NULL;
     engine->appliers = NULL;
     engine->lanes = NULL;
+    engine->followers = NULL;
     engine->lists = NULL;
     engine_positions_free(engine);
 }

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "apply/recovery.h"
+#include "apply/redirect.h"
 #include "core/engine/engine.h"
 
 /* ---- the plan ---- */
@@ -188,10 +189,9 @@ static bool check_claim(const struct syn_engine *engine,
         endpoint_text(&control->endpoint, text));
 }
 
-bool engine_positions_claim(struct syn_engine *engine,
-                            uint32_t lane,
-                            struct control *control,
-                            struct syn_err *err)
+/* So that a later run can close the connection. */
+static bool
+name_connection(const struct syn_engine *engine, struct control *control, struct syn_err *err)
 {
     const struct position_plan *plan = &engine->positions;
     char command[64];
@@ -211,6 +211,18 @@ bool engine_positions_claim(struct syn_engine *engine,
                     "a lane must be named, so that a later run can close it; or --positions off");
         return false;
     }
+    return true;
+}
+
+bool engine_positions_claim(struct syn_engine *engine,
+                            uint32_t lane,
+                            struct control *control,
+                            struct syn_err *err)
+{
+    const struct position_plan *plan = &engine->positions;
+    if (!name_connection(engine, control, err)) {
+        return false;
+    }
     if (plan->mode == POSITION_OFF) {
         return true;
     }
@@ -226,7 +238,12 @@ bool engine_positions_claim(struct syn_engine *engine,
     if (!claim_select(engine, control, plan->db, err)) {
         return false;
     }
-    reply = control_call(control, 3, argv, (const size_t[]){4, strlen(key), strlen(field)}, err);
+    struct redirect redirect = {.timeout_ms = (int)engine->config.connect_timeout_ms};
+    const size_t sizes[] = {4, strlen(key), strlen(field)};
+    redisReply *reply = engine->destination.is_cluster
+                            ? redirect_call(&redirect, control, 3, argv, sizes, err)
+                            : control_call(control, 3, argv, sizes, err);
+    redirect_close(&redirect);
     if (reply == NULL) {
         return false;
     }
@@ -235,6 +252,33 @@ bool engine_positions_claim(struct syn_engine *engine,
                        : check_claim(engine, control, reply, err);
     freeReplyObject(reply);
     return is_good && claim_select(engine, control, 0, err);
+}
+
+bool engine_positions_follow(void *arg,
+                             const struct endpoint *endpoint,
+                             struct control *control,
+                             struct syn_err *err)
+{
+    const struct lane_follower *follower = arg;
+    struct syn_engine *engine = follower->engine;
+    int timeout_ms = (int)engine->config.connect_timeout_ms;
+    struct control own = {0};
+    if (!control_open(control, endpoint, SIDE_DESTINATION, timeout_ms, err)) {
+        return false;
+    }
+    /* As for a lane: named first, looked then, though at the lane's own hash. */
+    bool is_good = name_connection(engine, control, err) &&
+                   control_open(&own,
+                                &engine->lanes[follower->lane].endpoint,
+                                SIDE_DESTINATION,
+                                timeout_ms,
+                                err) &&
+                   engine_positions_claim(engine, follower->lane, &own, err);
+    control_close(&own);
+    if (!is_good) {
+        control_close(control);
+    }
+    return is_good;
 }
 
 /* ---- where streams go on ---- */
