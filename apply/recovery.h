@@ -22,6 +22,8 @@
  * are part of its value. It stays named in the dirty set at the destination until a position beyond
  * its floor is written on its lane.
  *
+ * SWAPDB gives a dirty key the name that it has in the other database as well.
+ *
  * Keys are known by the names that they have at the destination, in databases of the source; only
  * where one is read, the rules give the name that it has there.
  *

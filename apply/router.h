@@ -207,17 +207,23 @@ router_acked(struct router *router, uint16_t stream, uint64_t offset, uint32_t d
 {
     struct position_stream *position =
         router->positions != NULL ? &router->stream_positions[stream] : NULL;
-    if (position != NULL && position->is_on && offset <= position->offset) {
+    if (position != NULL && position->is_on && offset <= position->offset &&
+        offset > position->acked) {
         position->acked = offset;
         position->acked_db = db;
     }
 }
 /* router_done for a command that is written and waited for, where a group would end without it, and
- * whoever continues would run it again. The database is that of the command before. */
+ * whoever continues would run it again. The database is that of the command before. All before it
+ * is answered, and it has run if its group has: where its position is, nothing up to it is in
+ * doubt. */
 static inline void router_done_alone(struct router *router, uint16_t stream, uint64_t offset)
 {
     if (router_has_groups(router)) {
-        router->stream_positions[stream].offset = offset;
+        struct position_stream *position = &router->stream_positions[stream];
+        position->offset = offset;
+        position->acked = offset;
+        position->acked_db = position->db;
     }
 }
 /* An operation on this lane was left out (recovery.h), or is held (held.h): it counts like one that

@@ -97,7 +97,9 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
     uint32_t processors = processor_count();
     uint32_t lanes_each = choose(config->lane_count, 1, 64);
     if (config->has_positions && !engine->destination.is_cluster) {
-        lanes_each = 1; /* its batches are transactions, which only one connection keeps in order */
+        /* Its batches are transactions, which only one connection keeps in order; and what acts on
+         * all its databases is exact only so (live_admin.c). */
+        lanes_each = 1;
     }
     engine->stream_count = engine->source.shard_count;
     engine->lane_count = lanes_each * engine->destination.shard_count;

@@ -349,6 +349,7 @@ static void acked_note(struct settle *settle, uint32_t index)
             latest = &record->value;
         }
     }
+    is_doubted = latest != NULL && (is_doubted || stream->has_acked);
     if (is_doubted && (!stream->has_acked || stream->acked < latest->acked)) {
         stream->has_acked = true;
         stream->acked = latest->acked;
