@@ -58,8 +58,9 @@ size_t position_value_write(char out[POSITION_VALUE_MAX], const struct position_
                                 value->until,
                                 value->acked,
                                 value->acked_db,
-                                value->refusals};
-    size_t count = value->has_acked ? 7 : 4;
+                                value->refusals,
+                                value->reach};
+    size_t count = value->has_acked ? 8 : 4;
     size_t size = 0;
     for (size_t i = 0; i < count; i++) {
         if (i > 0) {
@@ -72,30 +73,31 @@ size_t position_value_write(char out[POSITION_VALUE_MAX], const struct position_
 
 bool position_value_read(const char *text, size_t size, struct position_value *value)
 {
-    uint64_t numbers[7] = {0};
+    uint64_t numbers[8] = {0};
     const char *end = text + size;
     size_t count = 0;
     for (bool is_last = false; !is_last; count++) {
         const char *space = memchr(text, ' ', (size_t)(end - text));
         const char *stop = space == NULL ? end : space;
-        if (count == 7 || !num_read_u64(text, (size_t)(stop - text), &numbers[count])) {
+        if (count == 8 || !num_read_u64(text, (size_t)(stop - text), &numbers[count])) {
             return false;
         }
         is_last = space == NULL;
         text = is_last ? end : space + 1;
     }
-    if ((count != 4 && count != 7) || numbers[1] > UINT32_MAX || numbers[2] > UINT32_MAX ||
-        numbers[5] > UINT32_MAX) {
+    if ((count != 4 && count != 8) || numbers[1] > UINT32_MAX || numbers[2] > UINT32_MAX ||
+        numbers[5] > UINT32_MAX || numbers[7] > UINT32_MAX) {
         return false;
     }
     *value = (struct position_value){.offset = numbers[0],
                                      .db = (uint32_t)numbers[1],
                                      .gap = (uint32_t)numbers[2],
                                      .until = numbers[3],
-                                     .has_acked = count == 7,
+                                     .has_acked = count == 8,
                                      .acked = numbers[4],
                                      .acked_db = (uint32_t)numbers[5],
-                                     .refusals = numbers[6]};
+                                     .refusals = numbers[6],
+                                     .reach = (uint32_t)numbers[7]};
     return true;
 }
 
@@ -159,24 +161,26 @@ bool position_slots_read(const char *text, size_t size, uint8_t bitmap[])
 struct position_value position_value_now(const struct position_plan *plan,
                                          uint32_t lane,
                                          const struct position_stream *stream,
-                                         uint64_t until)
+                                         const struct position_doubt *doubt)
 {
     ASSERT(stream->acked <= stream->offset);
+    uint32_t gap = plan->mode == POSITION_MARK ? POSITION_GAP : 0;
     return (struct position_value){.offset = stream->offset,
                                    .db = stream->db,
-                                   .gap = plan->mode == POSITION_MARK ? POSITION_GAP : 0,
-                                   .until = until > stream->offset ? until : 0,
+                                   .gap = doubt->gap > gap ? doubt->gap : gap,
+                                   .until = doubt->until > stream->offset ? doubt->until : 0,
                                    .has_acked = true,
                                    .acked = stream->acked,
                                    .acked_db = stream->acked_db,
-                                   .refusals = plan->lanes[lane].refusals};
+                                   .refusals = plan->lanes[lane].refusals,
+                                   .reach = plan->reach};
 }
 
 uint8_t *position_put(uint8_t *out,
                       const struct position_plan *plan,
                       uint32_t lane,
                       const struct position_stream *streams,
-                      const uint64_t *untils,
+                      const struct position_doubt *doubts,
                       const uint16_t *indexes,
                       uint32_t count)
 {
@@ -187,7 +191,7 @@ uint8_t *position_put(uint8_t *out,
     out = resp_put_bulk(out + 10, key, strlen(key));
     for (uint32_t i = 0; i < count; i++) {
         const struct position_stream *stream = &streams[indexes[i]];
-        struct position_value now = position_value_now(plan, lane, stream, untils[indexes[i]]);
+        struct position_value now = position_value_now(plan, lane, stream, &doubts[indexes[i]]);
         out = resp_put_bulk(out, stream->replid, POSITION_REPLID_SIZE);
         out = resp_put_bulk(out, value, position_value_write(value, &now));
     }

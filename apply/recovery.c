@@ -603,14 +603,16 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
     return RECOVERY_APPLY;
 }
 
-/* The gap is counted as the router counted it: operations on one lane (router_touch). Commands over
+/* The gap is counted as the router counted it: operations on one lane (router_touch), behind what
+ * is uncertain anyway. Commands over
  * several lanes are not counted here, which can only make the gap longer. No position lies inside
  * a transaction, however long, so all of it is as uncertain as its first command. */
 static void gap_count(const struct stream *stream, const struct judgement *judgement)
 {
     struct recovery *recovery = stream->recovery;
     struct recovery_lane *lane = &recovery->lanes[judgement->lane];
-    if (!judgement->is_one_lane || lane->gap == 0 || stream->offset <= lane->floor) {
+    if (!judgement->is_one_lane || lane->gap == 0 || stream->offset <= lane->floor ||
+        stream->offset <= lane->until) {
         return;
     }
     if (stream->transaction.is_open) {

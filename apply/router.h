@@ -109,9 +109,10 @@ struct router {
     struct position_stream
         *stream_positions; /* by stream index; those of other decoders stay off        */
     uint32_t stream_count;
-    uint64_t *marked;     /* by lane and stream: no position up to this offset is written     */
-    uint64_t *untils;     /* by lane and stream: up to here it is not known what was executed
-                           * before an interruption; positions before it go on saying so      */
+    uint64_t *marked; /* by lane and stream: no position up to this offset is written     */
+    /* By lane and stream: what is not known of before an interruption; positions go on saying so.
+     */
+    struct position_doubt *doubts;
     uint32_t tail_bytes;  /* kept free in every batch for the end of a group                  */
     uint32_t tail_ops;    /* the same for records                                             */
     uint16_t stream;      /* whose operations are being written                               */

@@ -241,7 +241,8 @@ bool stream_resume(struct stream *stream,
     for (uint32_t lane = 0; lane < lane_count; lane++) {
         size_t at = (size_t)lane * router->stream_count + stream->index;
         router->marked[at] = lanes[lane].floor;
-        router->untils[at] = lanes[lane].until;
+        router->doubts[at] =
+            (struct position_doubt){.until = lanes[lane].until, .gap = lanes[lane].gap};
     }
     return recovery_begin(stream, lanes, until, err);
 }

@@ -289,12 +289,12 @@ static bool build_lane(struct syn_engine *engine,
     control_close(&control);
     engine->lanes[i].on_divergence = engine->config.on_divergence;
     struct lane_follower *follower = &engine->followers[i];
-    *follower = (struct lane_follower){
-        .engine = engine,
-        .lane = i,
-        .redirect = {.timeout_ms = (int)engine->config.connect_timeout_ms,
-                     .open = engine_positions_follow,
-                     .arg = follower}};
+    *follower =
+        (struct lane_follower){.engine = engine,
+                               .lane = i,
+                               .redirect = {.timeout_ms = (int)engine->config.connect_timeout_ms,
+                                            .open = engine_positions_follow,
+                                            .arg = follower}};
     if (engine->destination.is_cluster) {
         engine->lanes[i].redirect = &follower->redirect;
     }
@@ -399,6 +399,10 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
                                                              err)) {
         return false;
     }
+    /* Written, or held for an answer. */
+    engine->positions.reach =
+        engine->decoder_count *
+        (plan.router.batch_count * plan.router.batch_ops + plan.relay.command_count);
     if (!engine_positions_plan(engine, err)) {
         return false;
     }

@@ -265,9 +265,10 @@ static bool fence(struct settle *settle, const char *previous, bool is_restart, 
 
 /* ---- refusals ---- */
 
-/* Errors that keep an operation from running and let a later one pass, by their INFO names. */
-static const char *const refusal_names[] = {"MOVED",
-                                            "ASK",
+/* Errors that keep an operation from running and let a later one pass, by their INFO names. MOVED
+ * is not one of them: a cluster's clients cause it all the time. Whether slots have changed their
+ * owners, the epoch of the cluster tells. */
+static const char *const refusal_names[] = {"ASK",
                                             "TRYAGAIN",
                                             "CLUSTERDOWN",
                                             "OOM",
@@ -276,12 +277,30 @@ static const char *const refusal_names[] = {"MOVED",
                                             "NOREPLICAS",
                                             "MASTERDOWN",
                                             "LOADING",
-                                            "BUSY",
-                                            "NOPERM"};
+                                            "BUSY"};
+
+static bool epoch_read(struct control *control, char epoch[64], struct syn_err *err)
+{
+    redisReply *reply = control_ask(control, err, "CLUSTER INFO");
+    if (reply == NULL) {
+        return false;
+    }
+    epoch[0] = '\0';
+    if (reply->type == REDIS_REPLY_STRING) {
+        info_field(reply->str, "cluster_current_epoch", epoch, 64);
+    }
+    freeReplyObject(reply);
+    return true;
+}
 
 /* A number for what the server has refused since it began; 0: it does not tell. */
-static bool refusals_read(struct control *control, uint64_t *refusals, struct syn_err *err)
+static bool
+refusals_read(struct control *control, bool is_cluster, uint64_t *refusals, struct syn_err *err)
 {
+    char epoch[64] = "";
+    if (is_cluster && !epoch_read(control, epoch, err)) {
+        return false;
+    }
     redisReply *reply = control_ask(control, err, "INFO");
     if (reply == NULL) {
         return false;
@@ -291,6 +310,7 @@ static bool refusals_read(struct control *control, uint64_t *refusals, struct sy
     const char *info = reply->type == REDIS_REPLY_STRING ? reply->str : "";
     if (strstr(info, "# Errorstats") != NULL && info_field(info, "run_id", value, sizeof(value))) {
         uint64_t number = XXH3_64bits(value, strlen(value));
+        number = XXH3_64bits_withSeed(epoch, strlen(epoch), number);
         for (size_t i = 0; i < sizeof(refusal_names) / sizeof(refusal_names[0]); i++) {
             char name[32];
             snprintf(name, sizeof(name), "errorstat_%s", refusal_names[i]);
@@ -306,7 +326,10 @@ static bool refusals_read(struct control *control, uint64_t *refusals, struct sy
 static bool refusals_read_all(struct settle *settle, struct syn_err *err)
 {
     for (uint32_t i = 0; i < settle->links.count; i++) {
-        if (!refusals_read(&settle->links.shards[i].control, &settle->refusals[i], err)) {
+        if (!refusals_read(&settle->links.shards[i].control,
+                           settle->destination->is_cluster,
+                           &settle->refusals[i],
+                           err)) {
             return false;
         }
     }
@@ -436,6 +459,7 @@ static struct resume_lane lane_place(const struct settle *settle,
     bool is_exact = true;
     bool is_same = true; /* the lane had the same slots */
     *is_written = true;
+    uint32_t reach = 0;
     for (uint32_t slot = 0; slot < SLOT_COUNT; slot++) {
         if (!claims->is_needed[slot] || (!route->has_one_lane && route->slot_lane[slot] != lane)) {
             continue;
@@ -450,6 +474,7 @@ static struct resume_lane lane_place(const struct settle *settle,
         *is_written = *is_written && is_same && strcmp(record->replid, stream->replid) == 0;
         place.gap = value->gap;
         place.until = value->until;
+        reach = value->reach;
     }
     if (place.floor == UINT64_MAX) {
         /* None of the stream's keys can be here. */
@@ -462,6 +487,13 @@ static struct resume_lane lane_place(const struct settle *settle,
         if (settle->plan->mode == POSITION_GROUP && is_same && is_exact) {
             /* Every group that was executed has its position: nothing is behind the last. */
             place.until = highest > place.floor ? highest : 0;
+            return place;
+        }
+        if (is_same && reach > 0 && place.until <= highest && place.gap <= POSITION_GAP) {
+            /* What was sent behind the last position is no more than was ever on its way; but for
+             * a recovery, in which operations that are left out lie between. */
+            place.until = highest;
+            place.gap = reach + POSITION_GAP;
             return place;
         }
         is_same = false;
@@ -508,7 +540,8 @@ static bool lane_write(struct settle *settle,
                                          .has_acked = true,
                                          .acked = stream->offset,
                                          .acked_db = stream->db,
-                                         .refusals = settle->refusals[lane_shard(settle, lane)]};
+                                         .refusals = settle->refusals[lane_shard(settle, lane)],
+                                         .reach = settle->plan->reach};
     return claim_write(
         lane_link(settle, lane), names->key, stream->replid, &value, names->slots, err);
 }

@@ -174,6 +174,41 @@ static void test_full_copy(void **state)
     live_side_stop(&destination);
 }
 
+/* Under load, with transactions and commands over keys of which some have left: the servers refuse
+ * those as a whole (TRYAGAIN, EXECABORT), and it goes on by reading their keys at the source, again
+ * and again, before the slot has moved. */
+static void test_load_half_way(void **state)
+{
+    (void)state;
+    for (uint32_t masters = 0; masters <= 2; masters += 2) {
+        struct live_side source, destination;
+        struct slot_move move;
+        struct hammer hammer;
+        struct test_cli cli;
+        sides_start(&source, &destination, masters);
+        live_spawn(&cli, &source, &destination, NULL);
+        live_wait_phase(&cli, "live");
+        hammer_start(&hammer, &source, 150 + masters, masters == 0 ? HAMMER_SLOTS : HAMMER_SLOT);
+        hammer_more(&hammer, 5000);
+        uint16_t slot = slot_of_key("0", 1); /* of a transaction over a hundred keys */
+        slot_move_begin(&move, &destination.cluster, slot, other_master(&destination, slot));
+        slot_move_keys(&move, 50);
+        hammer_more(&hammer, 50000);
+        hammer_stop(&hammer);
+        live_wait_level(&cli, &source);
+        assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+        slot_move_end(&move);
+        test_client_send(source.client, "{0}", "INCR {0}:0");
+        test_client_flush(source.client);
+        live_wait_level(&cli, &source);
+        assert_int_equal(live_total(&cli, "diverged"), 0);
+        live_stop(&cli);
+        expect_equal(&source, &destination);
+        live_side_stop(&source);
+        live_side_stop(&destination);
+    }
+}
+
 static void pause_writes(const struct live_side *destination, uint32_t node, bool is_paused)
 {
     redisContext *redis = test_connect(destination->cluster.nodes[node].port);
@@ -245,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_half_way),
         cmocka_unit_test(test_slot_of_a_position),
         cmocka_unit_test(test_full_copy),
+        cmocka_unit_test(test_load_half_way),
         cmocka_unit_test(test_nobody_reads_the_answer),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
