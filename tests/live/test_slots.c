@@ -53,7 +53,9 @@ static uint32_t other_master(const struct live_side *destination, uint16_t slot)
 
 static void sides_start(struct live_side *source, struct live_side *destination, uint32_t masters)
 {
-    live_side_start(source, TEST_REQUIRED_VERSION, masters, 0, NULL);
+    static const char *const arguments[] = {
+        "--repl-backlog-size", "512mb", "--client-output-buffer-limit", "replica 0 0 0", NULL};
+    live_side_start(source, TEST_REQUIRED_VERSION, masters, 0, arguments);
     live_side_start(destination, TEST_REQUIRED_VERSION, MASTERS, 0, NULL);
 }
 
