@@ -116,6 +116,9 @@ static void lane_return(struct lane *lane)
         }
         ASSERT(lane->send != batch);
         lane_group_return(&lane->group, batch);
+        if (UNLIKELY(lane->carry.bytes_max > 0)) {
+            lane_carry(&lane->carry, batch);
+        }
         struct lane_port *port = batch->port;
         bool is_pushed = ring_spsc_push(&port->to_decoder, batch);
         ASSERT(is_pushed); /* the ring holds every batch of the decoder */
@@ -424,6 +427,8 @@ void lane_deinit(struct lane *lane)
     }
     mem_free(MEM_APPLY, lane->ports);
     mem_free(MEM_APPLY, lane->receive);
+    mem_free(MEM_APPLY, lane->carry.bytes);
+    mem_free(MEM_APPLY, lane->whole.bytes);
     memset(lane, 0, sizeof(*lane));
     lane->fd = -1;
 }

@@ -48,6 +48,16 @@ struct lane_port {
 /* Answers of one lane that tell of a divergence and are logged. */
 #define LANE_DIVERGENCES_LOGGED 10
 
+/* The first bytes of an operation that goes on in the next batch, from batches that have gone back.
+ */
+struct lane_carry {
+    size_t bytes_max; /* 0: nothing is kept */
+    size_t size;
+    size_t capacity;
+    uint8_t *bytes;
+    bool is_cut; /* there were more than that */
+};
+
 struct lane {
     uint16_t index;
     uint16_t shard;
@@ -72,6 +82,8 @@ struct lane {
      * do not. The applier's from its start to its stop. */
     struct redirect *redirect;
     bool has_followed;
+    struct lane_carry carry; /* bytes_max: the caller's, as redirect */
+    struct lane_carry whole; /* one that is put together             */
     struct lane_group group;
     uint32_t ask_count;   /* OP_ASK queued and not answered               */
     uint32_t crowd_count; /* rests since answers were found crowded       */

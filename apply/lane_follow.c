@@ -35,17 +35,13 @@ static bool read_bulk(const uint8_t **at, const uint8_t *end, struct slice *arg)
     return true;
 }
 
-/* The whole command. False: not all of it is here. */
-static bool op_bytes(const struct batch *batch, const struct op *op, struct slice *bytes)
+/* The size of the command that begins here. False: not all of it is here. */
+static bool command_size(const uint8_t *bytes, size_t size, size_t *command)
 {
-    if (op->pos < BATCH_PREFIX) {
-        return false; /* it began in a batch that is gone */
-    }
-    const uint8_t *at = batch->bytes + op->pos;
-    const uint8_t *end = batch->bytes + batch->end;
+    const uint8_t *at = bytes;
+    const uint8_t *end = bytes + size;
     uint64_t count;
     struct slice arg;
-    bytes->bytes = at;
     if (!read_head(&at, end, '*', &count)) {
         return false;
     }
@@ -54,8 +50,87 @@ static bool op_bytes(const struct batch *batch, const struct op *op, struct slic
             return false;
         }
     }
-    bytes->size = (size_t)(at - bytes->bytes);
+    *command = (size_t)(at - bytes);
     return true;
+}
+
+static void carry_add(struct lane_carry *carry, const uint8_t *bytes, size_t size)
+{
+    if (size == 0) {
+        return;
+    }
+    if (carry->size + size > carry->bytes_max) {
+        carry->is_cut = true;
+    }
+    if (!carry->is_cut && carry->size + size > carry->capacity) {
+        size_t capacity = 2 * (carry->size + size);
+        uint8_t *grown = mem_realloc(MEM_APPLY, carry->bytes, capacity);
+        carry->is_cut = grown == NULL; /* as if it were too large */
+        carry->bytes = grown != NULL ? grown : carry->bytes;
+        carry->capacity = grown != NULL ? capacity : carry->capacity;
+    }
+    if (!carry->is_cut) {
+        memcpy(carry->bytes + carry->size, bytes, size);
+        carry->size += size;
+    }
+}
+
+static void carry_reset(struct lane_carry *carry)
+{
+    carry->size = 0;
+    carry->is_cut = false;
+}
+
+void lane_carry(struct lane_carry *carry, const struct batch *batch)
+{
+    const struct op *last = batch->op_count > 0 ? &batch->ops[batch->op_count - 1] : NULL;
+    const uint8_t *end = batch->bytes + batch->end;
+    size_t size;
+    if (!batch->continues) {
+        carry_reset(carry);
+    } else if (last == NULL) {
+        carry_add(carry, batch->bytes + BATCH_PREFIX, batch->end - BATCH_PREFIX);
+    } else if (last->pos >= BATCH_PREFIX) {
+        const uint8_t *begin = batch->bytes + last->pos;
+        bool is_whole = command_size(begin, (size_t)(end - begin), &size);
+        ASSERT(is_whole); /* its record is in the batch where it ends */
+        carry_reset(carry);
+        carry_add(carry, begin + size, (size_t)(end - begin) - size);
+    } else {
+        carry_add(carry, batch->bytes + BATCH_PREFIX, batch->end - BATCH_PREFIX);
+        if (!carry->is_cut) { /* else nobody knows where the next one begins */
+            bool is_whole = command_size(carry->bytes, carry->size, &size);
+            ASSERT(is_whole);
+            memmove(carry->bytes, carry->bytes + size, carry->size - size);
+            carry->size -= size;
+        }
+    }
+}
+
+/* The operation, which ends in this batch: in place, or put together. False: not all is here. */
+static bool
+op_bytes(struct lane *lane, const struct batch *batch, const struct op *op, struct slice *bytes)
+{
+    if (op->pos >= BATCH_PREFIX) {
+        bytes->bytes = batch->bytes + op->pos;
+        return command_size(bytes->bytes, batch->end - op->pos, &bytes->size);
+    }
+    const struct lane_carry *carry = &lane->carry;
+    struct lane_carry *whole = &lane->whole;
+    if (carry->bytes_max == 0) {
+        return false;
+    }
+    whole->bytes_max = carry->bytes_max + batch->bytes_size;
+    carry_reset(whole);
+    carry_add(whole, carry->bytes, carry->size);
+    whole->is_cut = whole->is_cut || carry->is_cut;
+    /* Those before it may be answered and not gone back yet. */
+    for (const struct batch *before = lane->head; before != batch; before = before->next) {
+        lane_carry(whole, before);
+    }
+    carry_add(whole, batch->bytes + BATCH_PREFIX, batch->end - BATCH_PREFIX);
+    bytes->bytes = whole->bytes;
+    return !whole->is_cut && command_size(whole->bytes, whole->size, &bytes->size);
 }
 
 /* ---- answers ---- */
@@ -222,7 +297,7 @@ bool lane_follow(struct lane *lane,
     bool is_asked = begins(reply, "ASK ") && redirect_read(reply->text, reply->text_size, &place);
     *is_followed = false;
     if (lane->redirect == NULL || (!is_asked && !begins(reply, "TRYAGAIN")) ||
-        !op_bytes(batch, op, &bytes)) {
+        !op_bytes(lane, batch, op, &bytes)) {
         return true;
     }
     bool is_pairs = !op->is_live && is_mset(bytes);

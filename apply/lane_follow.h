@@ -21,7 +21,8 @@
  *
  * Threads:   the applier's. It waits for other servers, as long as their time limit allows; its
  *            other lanes wait with it.
- * Limits:    an operation of which a part is in a batch that has gone back cannot be sent on.
+ * Limits:    an operation of which a part is in a batch that has gone back can be sent on only when
+ *            that part was kept (lane_carry), up to carry.bytes_max.
  */
 #ifndef APPLY_LANE_FOLLOW_H
 #define APPLY_LANE_FOLLOW_H
@@ -36,5 +37,8 @@ MUST_CHECK bool lane_follow(struct lane *lane,
                             struct reply *out,
                             bool *is_followed,
                             struct syn_err *err);
+
+/* The batch is about to go back: keeps the beginning of what goes on behind it. */
+void lane_carry(struct lane_carry *carry, const struct batch *batch);
 
 #endif

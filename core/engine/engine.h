@@ -160,6 +160,8 @@ struct syn_engine {
     struct carried carried; /* under build_lock: counts of pipelines that were taken down */
     uint64_t trouble_ms;    /* control's own: since when the destination fails; 0: it does not */
     uint32_t retries;       /* control's own: in a row                                       */
+    uint64_t up_ms;         /* control's own: when a pipeline was put up again */
+    bool was_refused;       /* control's own: a pipeline has ended by the destination's state */
     struct acked *acked;    /* control's own: by stream, after a refusal; NULL: none */
     uint32_t acked_count;
 
@@ -264,10 +266,7 @@ int64_t engine_latency_us(struct syn_engine *engine, uint32_t i, uint64_t now_us
 /* Removes from the destination every key of the stream's slots and databases, or of one database of
  * the destination (DB_NONE: all): before a second full copy, when all that is there was written by
  * this task, and for flushes. Blocking. */
-MUST_CHECK bool sweep_stream(struct syn_engine *engine,
-                             uint32_t i,
-                             uint32_t db,
-                             uint64_t *removed,
-                             struct syn_err *err);
+MUST_CHECK bool sweep_stream(
+    struct syn_engine *engine, uint32_t i, uint32_t db, uint64_t *removed, struct syn_err *err);
 
 #endif

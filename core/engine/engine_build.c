@@ -20,6 +20,8 @@
 #define BATCHES_PER_LANE_MIN 4u
 #define TRANSACTION_BYTES_MOST (2u << 20)
 #define RELAY_RECORDS_MIN 64u
+/* Of the memory, what lanes may keep of operations larger than a batch (lane_follow.h). */
+#define CARRY_SHARE 32u
 
 struct plan {
     uint32_t chunk_bytes;
@@ -297,6 +299,10 @@ static bool build_lane(struct syn_engine *engine,
                                             .arg = follower}};
     if (engine->destination.is_cluster) {
         engine->lanes[i].redirect = &follower->redirect;
+        /* Only where slots have been seen to move, or something else was refused. */
+        engine->lanes[i].carry.bytes_max =
+            engine->was_refused ? engine->config.memory_bytes / CARRY_SHARE / engine->lane_count
+                                : 0;
     }
     return is_made;
 }

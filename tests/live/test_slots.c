@@ -176,6 +176,44 @@ static void test_full_copy(void **state)
     live_side_stop(&destination);
 }
 
+/* Values and operations larger than a batch, of which a part has gone back before the answer. */
+static void test_large_values(void **state)
+{
+    (void)state;
+    static char text[300000];
+    struct live_side source, destination;
+    struct slot_move move;
+    struct test_cli cli;
+    memset(text, 't', sizeof(text));
+    sides_start(&source, &destination, 0);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    slot_move_begin(
+        &move, &destination.cluster, slot_of_kinds(), other_master(&destination, slot_of_kinds()));
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 40; i++) {
+            size_t size = (size_t)(i % 4) * 100000 + (size_t)(i * i * 7 % 65536);
+            size = size < sizeof(text) ? size : sizeof(text);
+            test_client_send(source.client, "{t}", "APPEND {t}large:%d %b", i, text, size);
+            test_client_send(source.client, "{t}", "RPUSH {t}pieces:%d a %b", i % 3, text, size);
+            test_client_send(source.client, "{t}", "INCR {t}between:%d", i % 5);
+        }
+        test_client_flush(source.client);
+        live_wait_level(&cli, &source);
+        assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+        slot_move_keys(&move, 10);
+        test_cli_kill(&cli);
+        live_spawn(&cli, &source, &destination, NULL);
+        live_wait_phase(&cli, "live");
+    }
+    live_wait_level(&cli, &source);
+    live_stop(&cli);
+    slot_move_end(&move);
+    expect_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
 /* Under load, with transactions and commands over keys of which some have left: the servers refuse
  * those as a whole (TRYAGAIN, EXECABORT), and it goes on by reading their keys at the source, again
  * and again, before the slot has moved. */
@@ -282,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_half_way),
         cmocka_unit_test(test_slot_of_a_position),
         cmocka_unit_test(test_full_copy),
+        cmocka_unit_test(test_large_values),
         cmocka_unit_test(test_load_half_way),
         cmocka_unit_test(test_nobody_reads_the_answer),
     };
