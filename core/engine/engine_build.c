@@ -21,7 +21,7 @@
 #define TRANSACTION_BYTES_MOST (2u << 20)
 #define RELAY_RECORDS_MIN 64u
 /* Of the memory, what lanes may keep of operations larger than a batch (lane_follow.h). */
-#define CARRY_SHARE 32u
+#define CARRY_SHARE 16u
 
 struct plan {
     uint32_t chunk_bytes;
