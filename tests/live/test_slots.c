@@ -73,43 +73,39 @@ static void expect_equal(const struct live_side *source, struct live_side *desti
 static void test_half_way(void **state)
 {
     (void)state;
-    for (uint32_t masters = 0; masters <= 2; masters += 2) {
-        struct live_side source, destination;
-        struct slot_move move;
-        struct test_cli cli;
-        sides_start(&source, &destination, masters);
-        send_kinds(&source, 0, KEYS);
-        live_spawn(&cli, &source, &destination, NULL);
-        live_wait_phase(&cli, "live");
-        slot_move_begin(&move,
-                        &destination.cluster,
-                        slot_of_kinds(),
-                        other_master(&destination, slot_of_kinds()));
-        slot_move_keys(&move, KEYS * 5 / 2);
-        send_kinds(&source, 0, KEYS * 2);
-        live_wait_level(&cli, &source);
-        assert_int_equal(live_total(&cli, "restarts"), 0);
-        test_cli_kill(&cli);
-        send_kinds(&source, 0, KEYS * 3);
-        live_spawn(&cli, &source, &destination, NULL);
-        live_wait_level(&cli, &source);
-        send_kinds(&source, 0, KEYS * 3);
-        live_wait_level(&cli, &source);
-        assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
-        live_stop(&cli);
-        send_kinds(&source, KEYS, KEYS);
-        live_spawn(&cli, &source, &destination, NULL);
-        live_wait_level(&cli, &source);
-        assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
-        slot_move_end(&move);
-        send_kinds(&source, 0, KEYS * 3);
-        live_wait_level(&cli, &source);
-        assert_int_equal(live_total(&cli, "diverged"), 0);
-        live_stop(&cli);
-        expect_equal(&source, &destination);
-        live_side_stop(&source);
-        live_side_stop(&destination);
-    }
+    struct live_side source, destination;
+    struct slot_move move;
+    struct test_cli cli;
+    sides_start(&source, &destination, 2);
+    send_kinds(&source, 0, KEYS);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    slot_move_begin(
+        &move, &destination.cluster, slot_of_kinds(), other_master(&destination, slot_of_kinds()));
+    slot_move_keys(&move, KEYS * 5 / 2);
+    send_kinds(&source, 0, KEYS * 2);
+    live_wait_level(&cli, &source);
+    assert_int_equal(live_total(&cli, "restarts"), 0);
+    test_cli_kill(&cli);
+    send_kinds(&source, 0, KEYS * 3);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_level(&cli, &source);
+    send_kinds(&source, 0, KEYS * 3);
+    live_wait_level(&cli, &source);
+    assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+    live_stop(&cli);
+    send_kinds(&source, KEYS, KEYS);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_level(&cli, &source);
+    assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+    slot_move_end(&move);
+    send_kinds(&source, 0, KEYS * 3);
+    live_wait_level(&cli, &source);
+    assert_int_equal(live_total(&cli, "diverged"), 0);
+    live_stop(&cli);
+    expect_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
 }
 
 /* The slot of the hash in which a lane's position stands is the one that moves, with the position
@@ -177,6 +173,73 @@ static void test_full_copy(void **state)
     live_side_stop(&destination);
 }
 
+/* Makes a replica a master without slots. */
+static void make_idle(const struct test_cluster *cluster, uint32_t node)
+{
+    redisContext *redis = test_connect(cluster->nodes[node].port);
+    redisContext *first = test_connect(cluster->nodes[0].port);
+    redisReply *id = test_command(redis, "CLUSTER MYID");
+    test_command_ok(redis, "CLUSTER RESET SOFT");
+    test_command_ok(redis,
+                    "CLUSTER MEET 127.0.0.1 %d %d",
+                    cluster->nodes[0].port,
+                    cluster->nodes[0].port + 10000);
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    for (bool is_known = false; !is_known;) {
+        redisReply *nodes = test_command(first, "CLUSTER NODES");
+        const char *line = strstr(nodes->str, id->str);
+        const char *end = line == NULL ? NULL : strchr(line, '\n');
+        const char *role = line == NULL ? NULL : strstr(line, " master ");
+        is_known = role != NULL && role < end;
+        freeReplyObject(nodes);
+        redisReply *info = test_command(redis, "CLUSTER INFO");
+        char known[40];
+        snprintf(known, sizeof(known), "cluster_known_nodes:%u\r", cluster->node_count);
+        is_known = is_known && strstr(info->str, known) != NULL &&
+                   strstr(info->str, "cluster_state:ok") != NULL;
+        freeReplyObject(info);
+        test_poll(deadline, "a master without slots");
+    }
+    freeReplyObject(id);
+    redisFree(first);
+    redisFree(redis);
+}
+
+/* The importing node has no slots yet. A run that stands still half-way is taken over, and writes
+ * nothing more when it goes on, there neither. */
+static void test_new_master(void **state)
+{
+    (void)state;
+    struct live_side source, destination;
+    struct slot_move move;
+    struct test_cli first, second;
+    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    live_side_start(&destination, TEST_REQUIRED_VERSION, MASTERS, 1, NULL);
+    make_idle(&destination.cluster, MASTERS);
+    send_kinds(&source, 0, KEYS);
+    slot_move_begin(&move, &destination.cluster, slot_of_kinds(), MASTERS);
+    live_spawn(&first, &source, &destination, NULL);
+    live_wait_phase(&first, "live");
+    send_kinds(&source, 0, KEYS);
+    live_wait_level(&first, &source);
+    test_cli_signal(&first, SIGSTOP);
+    send_kinds(&source, 0, KEYS * 2);
+    live_spawn(&second, &source, &destination, NULL);
+    live_wait_level(&second, &source);
+    test_cli_signal(&first, SIGCONT);
+    send_kinds(&source, 0, KEYS * 2);
+    live_expect_end(&first, 4, "has taken over", NULL);
+    live_wait_level(&second, &source);
+    assert_int_equal(live_streams_sum(&second, "snapshots"), 0);
+    slot_move_end(&move);
+    send_kinds(&source, 0, KEYS);
+    live_wait_level(&second, &source);
+    live_stop(&second);
+    expect_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
+}
+
 /* Values and operations larger than a batch, of which a part has gone back before the answer. */
 static void test_large_values(void **state)
 {
@@ -223,33 +286,31 @@ static void test_large_values(void **state)
 static void test_load_half_way(void **state)
 {
     (void)state;
-    for (uint32_t masters = 0; masters <= 2; masters += 2) {
-        struct live_side source, destination;
-        struct slot_move move;
-        struct hammer hammer;
-        struct test_cli cli;
-        sides_start(&source, &destination, masters);
-        live_spawn(&cli, &source, &destination, NULL);
-        live_wait_phase(&cli, "live");
-        hammer_start(&hammer, &source, 150 + masters, masters == 0 ? HAMMER_SLOTS : HAMMER_SLOT);
-        hammer_more(&hammer, 5000);
-        uint16_t slot = slot_of_key("0", 1); /* of a transaction over a hundred keys */
-        slot_move_begin(&move, &destination.cluster, slot, other_master(&destination, slot));
-        slot_move_keys(&move, 50);
-        hammer_more(&hammer, 50000);
-        hammer_stop(&hammer);
-        live_wait_level(&cli, &source);
-        assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
-        slot_move_end(&move);
-        test_client_send(source.client, "{0}", "INCR {0}:0");
-        test_client_flush(source.client);
-        live_wait_level(&cli, &source);
-        assert_int_equal(live_total(&cli, "diverged"), 0);
-        live_stop(&cli);
-        expect_equal(&source, &destination);
-        live_side_stop(&source);
-        live_side_stop(&destination);
-    }
+    struct live_side source, destination;
+    struct slot_move move;
+    struct hammer hammer;
+    struct test_cli cli;
+    sides_start(&source, &destination, 0);
+    live_spawn(&cli, &source, &destination, NULL);
+    live_wait_phase(&cli, "live");
+    hammer_start(&hammer, &source, 150, HAMMER_SLOTS);
+    hammer_more(&hammer, 5000);
+    uint16_t slot = slot_of_key("0", 1); /* of a transaction over a hundred keys */
+    slot_move_begin(&move, &destination.cluster, slot, other_master(&destination, slot));
+    slot_move_keys(&move, 50);
+    hammer_more(&hammer, 50000);
+    hammer_stop(&hammer);
+    live_wait_level(&cli, &source);
+    assert_int_equal(live_streams_sum(&cli, "snapshots"), 0);
+    slot_move_end(&move);
+    test_client_send(source.client, "{0}", "INCR {0}:0");
+    test_client_flush(source.client);
+    live_wait_level(&cli, &source);
+    assert_int_equal(live_total(&cli, "diverged"), 0);
+    live_stop(&cli);
+    expect_equal(&source, &destination);
+    live_side_stop(&source);
+    live_side_stop(&destination);
 }
 
 static void pause_writes(const struct live_side *destination, uint32_t node, bool is_paused)
@@ -323,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_half_way),
         cmocka_unit_test(test_slot_of_a_position),
         cmocka_unit_test(test_full_copy),
+        cmocka_unit_test(test_new_master),
         cmocka_unit_test(test_large_values),
         cmocka_unit_test(test_load_half_way),
         cmocka_unit_test(test_nobody_reads_the_answer),

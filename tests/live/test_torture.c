@@ -501,9 +501,13 @@ static void test_failovers(void **state)
                                       .has_failovers = true});
 }
 
+/* Only in long runs: the next one has all that this has, and relays. */
 static void test_slots_that_move(void **state)
 {
     (void)state;
+    if (kills < 10) {
+        skip();
+    }
     torture(&(struct torture_options){.name = "cluster to cluster whose slots move",
                                       .source_masters = 2,
                                       .destination_masters = 3,
