@@ -380,6 +380,15 @@ static void report(const struct torture *torture)
             (long long)torture->diverged);
 }
 
+/* Of a node that is not a replica by now, which the client would take for a master. */
+static uint16_t master_port(const struct live_side *side)
+{
+    const struct test_server *server = side->is_cluster ? side->cluster.nodes : &side->server;
+    while (!is_role(server, "master", NULL))
+        server++;
+    return server->port;
+}
+
 static void torture_sides(struct torture *torture)
 {
     struct live_side *destination = &torture->destination;
@@ -400,7 +409,7 @@ static void torture_sides(struct torture *torture)
     run_note(torture);
     live_stop(&torture->cli);
     test_client_free(destination->client); /* its servers may have been others */
-    destination->client = test_client_new(live_port(destination));
+    destination->client = test_client_new(master_port(destination));
     report(torture);
     live_assert_equal(&torture->source, destination);
     assert_int_equal(torture->diverged, 0);
