@@ -45,9 +45,10 @@ struct asking {
     struct control control;
     char key[80];
     size_t key_size;
-    char refusal[96];    /* the last answer that was no OK */
-    bool was_closed;     /* a question lost its connection  */
-    struct syn_err note; /* of ANSWER_NOT_TOLD             */
+    char refusal[96];         /* the last answer that was no OK */
+    bool was_closed;          /* a question lost its connection  */
+    struct redirect redirect; /* the key's slot may be one that is moving */
+    struct syn_err note;      /* of ANSWER_NOT_TOLD             */
 };
 
 /* ---- keys ---- */
@@ -163,12 +164,17 @@ static enum answer answer_read(struct asking *asking, const redisReply *reply, c
     return answer;
 }
 
-/* What was appended last, answered. */
-static enum answer asking_fetch(struct asking *asking, const char *what, struct syn_err *err)
+/* What was appended last, answered; here, or where the key's slot is just going. */
+static enum answer asking_fetch(
+    struct asking *asking, int argc, const char **argv, const size_t *sizes, struct syn_err *err)
 {
     struct syn_err lost = {.code = SYN_CODE_OK};
     redisReply *reply =
         asking->control.context != NULL ? control_fetch(&asking->control, &lost) : NULL;
+    if (reply != NULL && asking->shard->ranges != NULL) {
+        reply = redirect_follow(
+            &asking->redirect, &asking->control.endpoint, argc, argv, sizes, reply, &lost);
+    }
     if (reply == NULL) {
         control_close(&asking->control);
         if (lost.sys_errno == ETIMEDOUT) {
@@ -179,7 +185,7 @@ static enum answer asking_fetch(struct asking *asking, const char *what, struct 
         refusal_keep(asking, "it closes the connection");
         return ANSWER_NO_COMMAND;
     }
-    enum answer answer = answer_read(asking, reply, what);
+    enum answer answer = answer_read(asking, reply, argv[0]);
     freeReplyObject(reply);
     return answer;
 }
@@ -194,7 +200,7 @@ static enum answer asking_call(
     if (!control_append(&asking->control, argc, argv, sizes, &lost)) {
         control_close(&asking->control);
     }
-    return asking_fetch(asking, argv[0], err);
+    return asking_fetch(asking, argc, argv, sizes, err);
 }
 
 /* The end of a question; what it was answered stays noted. */
@@ -202,10 +208,12 @@ static bool asking_forget(struct asking *asking, struct syn_err *err)
 {
     const char *argv[] = {"DEL", asking->key};
     const size_t sizes[] = {3, asking->key_size};
-    struct asking before = *asking;
+    char refusal[sizeof(asking->refusal)];
+    memcpy(refusal, asking->refusal, sizeof(refusal));
+    struct syn_err note = asking->note;
     bool ok = asking_call(asking, 2, argv, sizes, err) != ANSWER_FAILED;
-    memcpy(asking->refusal, before.refusal, sizeof(asking->refusal));
-    asking->note = before.note;
+    memcpy(asking->refusal, refusal, sizeof(refusal));
+    asking->note = note;
     return ok;
 }
 
@@ -333,17 +341,26 @@ struct question {
     bool is_taken;
 };
 
-static bool question_append(struct asking *asking, const struct question *question)
+static int question_words(const struct asking *asking,
+                          const struct question *question,
+                          const char *argv[8],
+                          size_t sizes[8])
 {
-    const char *argv[8];
-    size_t sizes[8];
     int argc = 0;
-    struct syn_err lost;
     for (; argc < 8 && question->words[argc] != NULL; argc++) {
         bool is_key = strcmp(question->words[argc], KEY) == 0;
         argv[argc] = is_key ? asking->key : question->words[argc];
         sizes[argc] = is_key ? asking->key_size : strlen(argv[argc]);
     }
+    return argc;
+}
+
+static bool question_append(struct asking *asking, const struct question *question)
+{
+    const char *argv[8];
+    size_t sizes[8];
+    struct syn_err lost;
+    int argc = question_words(asking, question, argv, sizes);
     if (asking->control.context == NULL ||
         !control_append(&asking->control, argc, argv, sizes, &lost)) {
         control_close(&asking->control);
@@ -367,7 +384,10 @@ static enum answer ask_questions(struct asking *asking,
             (void)question_append(asking, &questions[end]);
         } while (questions[end++].goes_with_next);
         for (uint32_t i = first; i < end; i++) {
-            enum answer answer = asking_fetch(asking, questions[i].words[0], err);
+            const char *argv[8];
+            size_t sizes[8];
+            int argc = question_words(asking, &questions[i], argv, sizes);
+            enum answer answer = asking_fetch(asking, argc, argv, sizes, err);
             if (answer == ANSWER_FAILED) {
                 return answer;
             }
@@ -425,7 +445,8 @@ static enum answer ask_others(struct asking *asking, struct intake *intake, stru
 static bool
 asking_open(struct asking *asking, const struct shard *shard, int timeout_ms, struct syn_err *err)
 {
-    *asking = (struct asking){.shard = shard, .timeout_ms = timeout_ms};
+    *asking = (struct asking){
+        .shard = shard, .timeout_ms = timeout_ms, .redirect = {.timeout_ms = timeout_ms}};
     return key_make(asking, err) && asking_connect(asking, err);
 }
 
@@ -467,6 +488,7 @@ bool intake_ask_all(struct intake *intake,
         answer = ask_everything(&asking, intake, err);
     }
     control_close(&asking.control);
+    redirect_close(&asking.redirect);
     if (answer == ANSWER_NOT_TOLD && shard->server.version != 0) {
         log_warning("%s; what it takes is guessed from its version %s",
                     asking.note.msg,
@@ -524,6 +546,7 @@ bool intake_ask_shard(struct intake *intake,
         answer = ask_check(&asking, intake, err);
     }
     control_close(&asking.control);
+    redirect_close(&asking.redirect);
     if (answer == ANSWER_NO_COMMAND) {
         intake_forget_restore(intake);
         memcpy(intake->refusal, asking.refusal, sizeof(intake->refusal));

@@ -3,6 +3,7 @@
 #define APPLY_INTAKE_PRIVATE_H
 
 #include "apply/intake.h"
+#include "apply/redirect.h"
 
 /* The value of a small valid payload: type byte and body. Module types have none (size 0), nor have
  * types that no server of this magic writes. Static. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "apply/lane_error.h"
+#include "apply/lane_follow.h"
 #include "apply/router.h"
 
 #define LANE_REST_MS 1
@@ -115,6 +116,9 @@ static void lane_return(struct lane *lane)
         }
         ASSERT(lane->send != batch);
         lane_group_return(&lane->group, batch);
+        if (UNLIKELY(lane->carry.bytes_max > 0)) {
+            lane_carry(&lane->carry, batch);
+        }
         struct lane_port *port = batch->port;
         bool is_pushed = ring_spsc_push(&port->to_decoder, batch);
         ASSERT(is_pushed); /* the ring holds every batch of the decoder */
@@ -194,6 +198,45 @@ static uint8_t *lane_sink(void *arg, uint64_t size)
     return answer_room(batch->port->answers, batch->ops[batch->ops_done].ask, size);
 }
 
+/* The operation was answered as it should be, or as its decoder will look at it. */
+static void
+lane_took(struct lane *lane, struct batch *batch, const struct op *op, const struct reply *reply)
+{
+    if (op->kind == OP_MULTI) {
+        lane_group_begin(&lane->group, batch, batch->ops_done);
+        return;
+    }
+    counter_add(&lane->ops_acked, 1);
+    if (UNLIKELY(op->kind == OP_ASK)) {
+        lane->ask_count--;
+        answer_deliver(batch->port->answers, op->ask, reply);
+        return;
+    }
+    if (op->key_count > 0 && !op->is_live && op->kind != OP_CLAIM) {
+        counter_add(&lane->keys_acked, op->key_count);
+    }
+}
+
+/* An answer that does not fit, perhaps because the key is elsewhere. */
+static bool lane_reply_elsewhere(struct lane *lane,
+                                 struct batch *batch,
+                                 struct op *op,
+                                 const struct reply *reply,
+                                 struct syn_err *err)
+{
+    struct reply followed;
+    bool is_followed;
+    if (!lane_follow(lane, batch, op, reply, &followed, &is_followed, err)) {
+        return false;
+    }
+    const struct reply *now = is_followed ? &followed : reply;
+    if (!lane_reply_fits(op, now) && !lane_sets_aside(lane, batch, op, now)) {
+        return lane_refused(lane, batch, op, now, err);
+    }
+    lane_took(lane, batch, op, now);
+    return true;
+}
+
 /* Takes one reply to the operation it answers; false when that is a failure. */
 static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_err *err)
 {
@@ -210,22 +253,10 @@ static bool lane_reply(struct lane *lane, const struct reply *reply, struct syn_
         return op->kind == OP_EXEC ? lane_group_end(lane, batch, op, reply, err)
                                    : lane_group_queued(lane, batch, op, reply, err);
     }
-    if (UNLIKELY(!lane_reply_fits(op, reply)) && !lane_sets_aside(lane, batch, op, reply)) {
-        return lane_refused(lane, batch, op, reply, err);
+    if (UNLIKELY(!lane_reply_fits(op, reply))) {
+        return lane_reply_elsewhere(lane, batch, op, reply, err);
     }
-    if (op->kind == OP_MULTI) {
-        lane_group_begin(&lane->group, batch, batch->ops_done);
-        return true;
-    }
-    counter_add(&lane->ops_acked, 1);
-    if (UNLIKELY(op->kind == OP_ASK)) {
-        lane->ask_count--;
-        answer_deliver(batch->port->answers, op->ask, reply);
-        return true;
-    }
-    if (op->key_count > 0 && !op->is_live && op->kind != OP_CLAIM) {
-        counter_add(&lane->keys_acked, op->key_count);
-    }
+    lane_took(lane, batch, op, reply);
     return true;
 }
 
@@ -353,6 +384,7 @@ bool lane_init(struct lane *lane,
     lane->index = index;
     lane->shard = shard;
     endpoint_text(&control->endpoint, lane->endpoint_text);
+    lane->endpoint = control->endpoint;
     lane->fd = -1;
     lane->receive = mem_alloc(MEM_APPLY, LANE_RECEIVE_BYTES);
     lane->ports =
@@ -396,6 +428,8 @@ void lane_deinit(struct lane *lane)
     mem_free(MEM_APPLY, lane->ports);
     mem_free(MEM_APPLY, lane->receive);
     lane_group_deinit(&lane->group);
+    mem_free(MEM_APPLY, lane->carry.bytes);
+    mem_free(MEM_APPLY, lane->whole.bytes);
     memset(lane, 0, sizeof(*lane));
     lane->fd = -1;
 }

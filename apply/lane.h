@@ -29,6 +29,7 @@
 #include "apply/batch.h"
 #include "apply/failure.h"
 #include "apply/lane_group.h"
+#include "apply/redirect.h"
 #include "io/io.h"
 #include "rdb/rdb.h"
 
@@ -47,10 +48,21 @@ struct lane_port {
 /* Answers of one lane that tell of a divergence and are logged. */
 #define LANE_DIVERGENCES_LOGGED 10
 
+/* The first bytes of an operation that goes on in the next batch, from batches that have gone back.
+ */
+struct lane_carry {
+    size_t bytes_max; /* 0: nothing is kept */
+    size_t size;
+    size_t capacity;
+    uint8_t *bytes;
+    bool is_cut; /* there were more than that */
+};
+
 struct lane {
     uint16_t index;
     uint16_t shard;
     char endpoint_text[ENDPOINT_TEXT_MAX];
+    struct endpoint endpoint;
     int fd; /* connected, authenticated, non-blocking; owned */
     struct applier *applier;
     struct lane_port *ports; /* one per decoder */
@@ -66,6 +78,12 @@ struct lane {
     bool is_failed;
     enum divergence_policy on_divergence; /* the caller's, after lane_init */
     uint32_t divergences_logged;
+    /* The caller's, after lane_init: how operations follow their keys (lane_follow.h); NULL: they
+     * do not. The applier's from its start to its stop. */
+    struct redirect *redirect;
+    bool has_followed;
+    struct lane_carry carry; /* bytes_max: the caller's, as redirect */
+    struct lane_carry whole; /* one that is put together             */
     struct lane_group group;
     uint32_t ask_count;   /* OP_ASK queued and not answered               */
     uint32_t crowd_count; /* rests since answers were found crowded       */

@@ -177,6 +177,14 @@ static bool reply_begins(const struct reply *reply, const char *words)
     return reply->text_size >= size && memcmp(reply->text, words, size) == 0;
 }
 
+/* Not one that tells of the state of this server, in which the command did not run at all. */
+static bool is_of_keys_or_command(const struct reply *reply)
+{
+    char text[REPLY_TEXT_MAX + 1];
+    reply_text(reply, text, sizeof(text));
+    return reply_code(text) != SYN_CODE_DESTINATION_STATE;
+}
+
 /* An error that a command gets because of what its keys hold, so that at the source they held
  * something else. Others say that the command is not for this server, or that the server is in a
  * state in which it takes none. */
@@ -273,6 +281,9 @@ bool lane_sets_aside(struct lane *lane,
     if (op->kind == OP_ASK && reply->kind == REPLY_ERROR &&
         lane->on_divergence != DIVERGENCE_STOP && is_of_keys(reply)) {
         return true; /* the answer is nil, as of a key that is not there: relay.h */
+    }
+    if (op->kind == OP_TOLERANT && is_of_keys_or_command(reply)) {
+        return true;
     }
     if (op->kind == OP_SCRIPT && script_error_fits(reply)) {
         return true; /* one that cannot be compiled fails as its EVAL will */

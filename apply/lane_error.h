@@ -45,7 +45,7 @@ static inline bool lane_reply_fits(const struct op *op, const struct reply *repl
     case OP_RESTORE:
         return reply->kind != REPLY_ERROR;
     case OP_TOLERANT:
-        return true;
+        return reply->kind != REPLY_ERROR;
     case OP_CLAIM:
         return reply->kind == REPLY_ARRAY && reply->error_count == 0 &&
                reply->integer == (int64_t)op->key_count;

@@ -5,6 +5,12 @@
  * They are barriers: everything that this decoder wrote before is answered first, and they are
  * answered before anything later goes out. Those that would take the positions with them are one
  * transaction with the positions' return. That is exact while one stream feeds the destination.
+ *
+ * What must not run twice (SWAPDB, COPY to another database, a script without keys) is alone in a
+ * group with the position behind it. Only a standalone destination takes them, and its batches are
+ * groups on one lane: there is no moment in which it has run and the position does not say so, and
+ * none in which another lane is behind. What a cluster takes (flushes, functions, scripts) may run
+ * again, since nothing behind it was sent before it was answered.
  * With several streams a flush would also take what the others own, so it is refused, with what to
  * do.
  */
@@ -243,6 +249,7 @@ static bool swap_databases(struct stream *stream, uint32_t a, uint32_t b, const 
     struct op op = live_op(stream, SLOT_NONE);
     char digits[NUM_DIGITS_MAX];
     uint32_t now = plan->db == a ? b : a;
+    ASSERT(router_has_groups(router)); /* else a crash could have it done twice */
     if (!router_drain(router) || !unit_multi(stream, 0, a) ||
         !router_args(router, 0, a, args, 3, op)) {
         return false;
@@ -462,7 +469,9 @@ static bool admin_function(struct stream *stream,
         args[2] = (struct slice)SLICE("REPLACE");
         count = 4;
     } else if (arg_is(bytes, command, 1, "DELETE")) {
-        kind = stream->task->stream_count > 1 ? OP_TOLERANT : OP_COMMAND;
+        /* By another source's stream, or by a run before, it may be gone already. */
+        kind =
+            stream->task->stream_count > 1 || stream->recovery != NULL ? OP_TOLERANT : OP_COMMAND;
     } else if (arg_is(bytes, command, 1, "RESTORE") && command->argc == 3) {
         args[count++] = (struct slice)SLICE("REPLACE");
     }

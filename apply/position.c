@@ -50,37 +50,54 @@ void position_lane_name(struct position_lane *lane, uint16_t slot)
 
 /* ---- values ---- */
 
-size_t position_value_write(char out[80], const struct position_value *value)
+size_t position_value_write(char out[POSITION_VALUE_MAX], const struct position_value *value)
 {
-    size_t size = num_write_u64(out, value->offset);
-    out[size++] = ' ';
-    size += num_write_u64(out + size, value->db);
-    out[size++] = ' ';
-    size += num_write_u64(out + size, value->gap);
-    out[size++] = ' ';
-    size += num_write_u64(out + size, value->until);
+    const uint64_t numbers[] = {value->offset,
+                                value->db,
+                                value->gap,
+                                value->until,
+                                value->acked,
+                                value->acked_db,
+                                value->refusals,
+                                value->reach};
+    size_t count = value->has_acked ? 8 : 4;
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) {
+            out[size++] = ' ';
+        }
+        size += num_write_u64(out + size, numbers[i]);
+    }
     return size;
 }
 
 bool position_value_read(const char *text, size_t size, struct position_value *value)
 {
-    uint64_t numbers[4];
+    uint64_t numbers[8] = {0};
     const char *end = text + size;
-    for (int i = 0; i < 4; i++) {
+    size_t count = 0;
+    for (bool is_last = false; !is_last; count++) {
         const char *space = memchr(text, ' ', (size_t)(end - text));
-        const char *stop = i == 3 ? end : space;
-        if (stop == NULL || !num_read_u64(text, (size_t)(stop - text), &numbers[i])) {
+        const char *stop = space == NULL ? end : space;
+        if (count == 8 || !num_read_u64(text, (size_t)(stop - text), &numbers[count])) {
             return false;
         }
-        text = i == 3 ? stop : stop + 1;
+        is_last = space == NULL;
+        text = is_last ? end : space + 1;
     }
-    if (numbers[1] > UINT32_MAX || numbers[2] > UINT32_MAX) {
+    if ((count != 4 && count != 8) || numbers[1] > UINT32_MAX || numbers[2] > UINT32_MAX ||
+        numbers[5] > UINT32_MAX || numbers[7] > UINT32_MAX) {
         return false;
     }
     *value = (struct position_value){.offset = numbers[0],
                                      .db = (uint32_t)numbers[1],
                                      .gap = (uint32_t)numbers[2],
-                                     .until = numbers[3]};
+                                     .until = numbers[3],
+                                     .has_acked = count == 8,
+                                     .acked = numbers[4],
+                                     .acked_db = (uint32_t)numbers[5],
+                                     .refusals = numbers[6],
+                                     .reach = (uint32_t)numbers[7]};
     return true;
 }
 
@@ -142,31 +159,39 @@ bool position_slots_read(const char *text, size_t size, uint8_t bitmap[])
 /* ---- encoding ---- */
 
 struct position_value position_value_now(const struct position_plan *plan,
+                                         uint32_t lane,
                                          const struct position_stream *stream,
-                                         uint64_t until)
+                                         const struct position_doubt *doubt)
 {
+    ASSERT(stream->acked <= stream->offset);
+    uint32_t gap = plan->mode == POSITION_MARK ? POSITION_GAP : 0;
     return (struct position_value){.offset = stream->offset,
                                    .db = stream->db,
-                                   .gap = plan->mode == POSITION_MARK ? POSITION_GAP : 0,
-                                   .until = until > stream->offset ? until : 0};
+                                   .gap = doubt->gap > gap ? doubt->gap : gap,
+                                   .until = doubt->until > stream->offset ? doubt->until : 0,
+                                   .has_acked = true,
+                                   .acked = stream->acked,
+                                   .acked_db = stream->acked_db,
+                                   .refusals = plan->lanes[lane].refusals,
+                                   .reach = plan->reach};
 }
 
 uint8_t *position_put(uint8_t *out,
                       const struct position_plan *plan,
                       uint32_t lane,
                       const struct position_stream *streams,
-                      const uint64_t *untils,
+                      const struct position_doubt *doubts,
                       const uint16_t *indexes,
                       uint32_t count)
 {
     const char *key = plan->lanes[lane].key;
-    char value[80];
+    char value[POSITION_VALUE_MAX];
     out = resp_put_head(out, '*', 2 + 2 * (uint64_t)count);
     memcpy(out, "$4\r\nHSET\r\n", 10);
     out = resp_put_bulk(out + 10, key, strlen(key));
     for (uint32_t i = 0; i < count; i++) {
         const struct position_stream *stream = &streams[indexes[i]];
-        struct position_value now = position_value_now(plan, stream, untils[indexes[i]]);
+        struct position_value now = position_value_now(plan, lane, stream, &doubts[indexes[i]]);
         out = resp_put_bulk(out, stream->replid, POSITION_REPLID_SIZE);
         out = resp_put_bulk(out, value, position_value_write(value, &now));
     }

@@ -18,11 +18,17 @@
  * id:
  *
  *   <replid>
- *       "<offset> <db> <gap> <until>": every operation of this history up to <offset>,
- *       on the lane's slots, is executed, but those on keys named in the dirty set. <db>
- *       is the database that the stream has selected there. The operations behind it are
- *       uncertain while fewer than <gap> were counted or <until> is not reached, which
- *       stays written until then.
+ *       "<offset> <db> <gap> <until> <acked> <acked db> <refusals> <reach>": every operation of
+ * this history up to <offset>, on the lane's slots, is executed, but those on keys named in the
+ *       dirty set. <db> is the database that the stream has selected there. The operations behind
+ *       it are uncertain while fewer than <gap> were counted or <until> is not reached, which
+ *       stays written until then. All that only while nothing was refused: a server that refuses
+ *       an operation (a slot moves, memory is full) and takes the position behind it makes the
+ *       position untrue. <refusals> is a number for what the server had refused by the time the
+ *       run began; when it is another now, nothing beyond <acked> is believed, which on every
+ *       lane was acknowledged when the position was written, and so many operations behind <offset>
+ *       are uncertain as a lane may have on their way, <reach>. (Versions before wrote the first
+ *       four alone.)
  *
  *   <replid>:lane
  *       the slots for which the hash speaks: "0-5460,7000%2=1", or "all".
@@ -65,7 +71,8 @@ enum position_mode { POSITION_OFF, POSITION_GROUP, POSITION_MARK };
 struct position_lane {
     char key[POSITION_NAME_MAX];
     char dirty_key[POSITION_NAME_MAX];
-    char *slots; /* owned; the value of <replid>:lane */
+    char *slots;       /* owned; the value of <replid>:lane */
+    uint64_t refusals; /* what its server had refused when this pipeline began; 0: not known */
 };
 
 struct position_plan {
@@ -74,8 +81,15 @@ struct position_plan {
     uint32_t lane_count;
     struct position_lane *lanes;
     char instance[POSITION_INSTANCE_SIZE + 1];
+    uint32_t reach;                 /* operations without an answer, on one lane, at most */
     char claim[POSITION_OWNER_MAX]; /* the value of <replid>:owner without a turn */
     char owner[POSITION_OWNER_MAX]; /* the same with it                           */
+};
+
+/* What an interruption before has left uncertain of a stream on a lane. */
+struct position_doubt {
+    uint64_t until; /* all up to here, written with positions before it               */
+    uint32_t gap;   /* operations behind that; written until none of them is uncertain */
 };
 
 /* A stream's place, as the router that writes it knows it. */
@@ -84,6 +98,8 @@ struct position_stream {
     char replid[POSITION_REPLID_SIZE + 1];
     uint64_t offset; /* of the last command of which every operation is written */
     uint32_t db;     /* selected in the stream there                            */
+    uint64_t acked;  /* every operation up to here is acknowledged on every lane */
+    uint32_t acked_db;
 };
 
 /* Whether a key is ours: never copied from a source that is itself a destination, never removed,
@@ -103,16 +119,19 @@ void position_tag(uint16_t slot, char tag[POSITION_TAG_MAX]);
 /* The names of a lane whose first slot this is; SLOT_NONE for a standalone destination. */
 void position_lane_name(struct position_lane *lane, uint16_t slot);
 
+/* Eight numbers and what separates them. */
+#define POSITION_VALUE_MAX 144
+
 /* ---- encoding: RESP, at `out`; the end is returned ---- */
 
-/* HSET of the positions of some streams; `untils` by stream, of this lane. At most
+/* HSET of the positions of some streams; `doubts` by stream, of this lane. At most
  * POSITION_SET_MAX(count) bytes. */
-#define POSITION_SET_MAX(count) (128 + (size_t)(count)*144)
+#define POSITION_SET_MAX(count) (128 + (size_t)(count) * (POSITION_VALUE_MAX + 64))
 uint8_t *position_put(uint8_t *out,
                       const struct position_plan *plan,
                       uint32_t lane,
                       const struct position_stream *streams,
-                      const uint64_t *untils,
+                      const struct position_doubt *doubts,
                       const uint16_t *indexes,
                       uint32_t count);
 
@@ -123,12 +142,18 @@ struct position_value {
     uint32_t db;
     uint32_t gap;
     uint64_t until;
+    bool has_acked; /* else an earlier version wrote it */
+    uint64_t acked;
+    uint32_t acked_db;
+    uint64_t refusals;
+    uint32_t reach;
 };
-/* What a stream's place means on a lane where `until` is left of an interruption before. */
+/* What a stream's place means on a lane where this is left of an interruption before. */
 struct position_value position_value_now(const struct position_plan *plan,
+                                         uint32_t lane,
                                          const struct position_stream *stream,
-                                         uint64_t until);
-size_t position_value_write(char out[80], const struct position_value *value);
+                                         const struct position_doubt *doubt);
+size_t position_value_write(char out[POSITION_VALUE_MAX], const struct position_value *value);
 /* False: not one of ours, or of a later version. */
 MUST_CHECK bool position_value_read(const char *text, size_t size, struct position_value *value);
 

@@ -575,29 +575,51 @@ static bool is_flushed(const struct stream *stream, const struct dirty_key *key,
            !recovery_is_done(stream, key_lane(stream, key->name, key->size));
 }
 
-/* Whether a dirty key is in one of the databases that SWAPDB names. */
-static bool
-swaps_dirty(const struct stream *stream, const uint8_t *bytes, const struct resp_command *command)
+/* The databases that SWAPDB names, when both are copied; others it does not exchange, or is refused
+ * for, with reasons, where it is applied. */
+static bool swap_read(const struct stream *stream,
+                      const uint8_t *bytes,
+                      const struct resp_command *command,
+                      uint64_t db[2])
 {
-    const struct recovery *recovery = stream->recovery;
-    uint64_t db[2];
     for (uint32_t i = 0; i < 2; i++) {
         const struct resp_arg *arg = &command->argv[i + 1 < command->argc ? i + 1 : 0];
-        if (!num_read_u64((const char *)bytes + arg->pos, arg->size, &db[i])) {
-            return false; /* it is refused, with reasons, where it is applied */
+        if (!num_read_u64((const char *)bytes + arg->pos, arg->size, &db[i]) ||
+            task_db(stream->task, db[i]) == DB_NONE) {
+            return false;
         }
     }
-    for (size_t i = 0; recovery->count > 0 && i < recovery->capacity; i++) {
-        const struct dirty_key *key = recovery->table[i];
-        if (key != NULL && (key->db == db[0] || key->db == db[1])) {
-            return true;
-        }
-    }
-    return false;
+    return db[0] != db[1];
 }
 
-/* Commands without keys: their lanes are looked at where they are written (recovery_is_done). What
- * renames databases cannot be told apart from the keys that are named by them. */
+/* A key in repair gets the name that it has in the other database too, and is to be read again
+ * under both: which of them holds what is not known until then. The names are at the destination
+ * before the databases change places. */
+static bool swap_dirty(struct stream *stream, const uint64_t db[2], struct syn_err *err)
+{
+    struct recovery *recovery = stream->recovery;
+    uint32_t count = 0;
+    struct dirty_key **keys = mem_alloc(MEM_APPLY, (recovery->count + 1) * sizeof(*keys));
+    if (keys == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for keys that need repair");
+    }
+    for (size_t i = 0; recovery->count > 0 && i < recovery->capacity; i++) {
+        struct dirty_key *key = recovery->table[i]; /* which stays where it is in memory */
+        if (key != NULL && (key->db == db[0] || key->db == db[1])) {
+            keys[count++] = key;
+        }
+    }
+    bool is_done = true;
+    for (uint32_t i = 0; is_done && i < count; i++) {
+        const struct slice name = {keys[i]->name, keys[i]->size};
+        is_done = recovery_dirty(stream, keys[i]->db, &name, err) &&
+                  recovery_dirty(stream, keys[i]->db == db[0] ? db[1] : db[0], &name, err);
+    }
+    mem_free(MEM_APPLY, keys);
+    return is_done;
+}
+
+/* Commands without keys: their lanes are looked at where they are written (recovery_is_done). */
 static enum recovery_verdict judge_keyless(struct stream *stream,
                                            const struct command_info *info,
                                            const uint8_t *bytes,
@@ -606,12 +628,13 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
                                            struct syn_err *err)
 {
     if (info->class == COMMAND_SWAPDB) {
-        if (swaps_dirty(stream, bytes, command) &&
-            !recovery_refuse(
-                stream, "databases change while keys in them are being repaired", err)) {
-            return RECOVERY_FAIL;
+        uint64_t db[2];
+        if (recovery_is_done(stream, 0)) {
+            return RECOVERY_LEAVE; /* and the keys that were in repair have both names */
         }
-        return recovery_is_done(stream, 0) ? RECOVERY_LEAVE : RECOVERY_APPLY;
+        return !swap_read(stream, bytes, command, db) || swap_dirty(stream, db, err)
+                   ? RECOVERY_APPLY
+                   : RECOVERY_FAIL;
     }
     bool is_flush = info->class == COMMAND_FLUSHALL || info->class == COMMAND_FLUSHDB;
     if (is_flush && stream->task->on_flush == FLUSH_IGNORE) {
@@ -631,14 +654,16 @@ static enum recovery_verdict judge_keyless(struct stream *stream,
     return RECOVERY_APPLY;
 }
 
-/* The gap is counted as the router counted it: operations on one lane (router_touch). Commands over
+/* The gap is counted as the router counted it: operations on one lane (router_touch), behind what
+ * is uncertain anyway. Commands over
  * several lanes are not counted here, which can only make the gap longer. No position lies inside
  * a transaction, however long, so all of it is as uncertain as its first command. */
 static void gap_count(const struct stream *stream, const struct judgement *judgement)
 {
     struct recovery *recovery = stream->recovery;
     struct recovery_lane *lane = &recovery->lanes[judgement->lane];
-    if (!judgement->is_one_lane || lane->gap == 0 || stream->offset <= lane->floor) {
+    if (!judgement->is_one_lane || lane->gap == 0 || stream->offset <= lane->floor ||
+        stream->offset <= lane->until) {
         return;
     }
     if (stream->transaction.is_open) {

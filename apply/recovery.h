@@ -27,6 +27,7 @@
  * written is of no moment, and the key is read again before anything behind its floor is applied to
  * it. At the destination it is in the middle of a copy until then. After LARGE_SCANS of them it is
  * not scanned any more but passed; after LARGE_ATTEMPTS in all the stream needs a new full copy.
+ * SWAPDB gives a dirty key the name that it has in the other database as well.
  *
  * Keys are known by the names that they have at the destination, in databases of the source; only
  * where one is read, the rules give the name that it has there.

@@ -264,8 +264,12 @@ bool recovery_step(struct stream *stream, struct syn_err *err)
         return true;
     }
     /* What comes from here on was never sent before. */
+    const struct router *router = stream->router;
     for (uint32_t i = 0; i < stream->task->route->lane_count; i++) {
         recovery->lanes[i].gap = 0;
+        if (router->doubts != NULL) {
+            router->doubts[(size_t)i * router->stream_count + stream->index].gap = 0;
+        }
     }
     if (recovery->unread > 0 && (!relay_drain(stream->relay, err) || !repair(stream, err))) {
         return false;

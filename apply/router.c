@@ -562,7 +562,7 @@ void router_deinit(struct router *router)
 {
     mem_free(MEM_APPLY, router->stream_positions);
     mem_free(MEM_APPLY, router->marked);
-    mem_free(MEM_APPLY, router->untils);
+    mem_free(MEM_APPLY, router->doubts);
     if (router->writers != NULL) {
         mem_free(MEM_APPLY, router->writers[0].seqs);
     }

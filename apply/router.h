@@ -109,9 +109,10 @@ struct router {
     struct position_stream
         *stream_positions; /* by stream index; those of other decoders stay off        */
     uint32_t stream_count;
-    uint64_t *marked;     /* by lane and stream: no position up to this offset is written     */
-    uint64_t *untils;     /* by lane and stream: up to here it is not known what was executed
-                           * before an interruption; positions before it go on saying so      */
+    uint64_t *marked; /* by lane and stream: no position up to this offset is written     */
+    /* By lane and stream: what is not known of before an interruption; positions go on saying so.
+     */
+    struct position_doubt *doubts;
     uint32_t tail_bytes;  /* kept free in every batch for the end of a group                  */
     uint32_t tail_ops;    /* the same for records                                             */
     uint16_t stream;      /* whose operations are being written                               */
@@ -201,12 +202,29 @@ router_done(struct router *router, uint16_t stream, uint64_t offset, uint32_t db
     router->stream_positions[stream].db = db;
     return LIKELY(!router->is_mark_due) || router_mark_due(router);
 }
-/* The same for a command that is written and waited for, where a group would end without it, and
- * whoever continues would run it again. The database is that of the command before. */
+/* The destination has acknowledged every operation of the stream up to `offset`. */
+static inline void
+router_acked(struct router *router, uint16_t stream, uint64_t offset, uint32_t db)
+{
+    struct position_stream *position =
+        router->positions != NULL ? &router->stream_positions[stream] : NULL;
+    if (position != NULL && position->is_on && offset <= position->offset &&
+        offset > position->acked) {
+        position->acked = offset;
+        position->acked_db = db;
+    }
+}
+/* router_done for a command that is written and waited for, where a group would end without it, and
+ * whoever continues would run it again. The database is that of the command before. All before it
+ * is answered, and it has run if its group has: where its position is, nothing up to it is in
+ * doubt. */
 static inline void router_done_alone(struct router *router, uint16_t stream, uint64_t offset)
 {
     if (router_has_groups(router)) {
-        router->stream_positions[stream].offset = offset;
+        struct position_stream *position = &router->stream_positions[stream];
+        position->offset = offset;
+        position->acked = offset;
+        position->acked_db = position->db;
     }
 }
 /* An operation on this lane was left out (recovery.h), or is held (held.h): it counts like one that

@@ -16,9 +16,10 @@ bool router_set_positions(struct router *router,
     router->stream_positions = mem_calloc(MEM_APPLY, stream_count * sizeof(struct position_stream));
     router->marked =
         mem_calloc(MEM_APPLY, (size_t)router->route->lane_count * stream_count * sizeof(uint64_t));
-    router->untils =
-        mem_calloc(MEM_APPLY, (size_t)router->route->lane_count * stream_count * sizeof(uint64_t));
-    if (router->stream_positions == NULL || router->marked == NULL || router->untils == NULL) {
+    router->doubts = mem_calloc(MEM_APPLY,
+                                (size_t)router->route->lane_count * stream_count *
+                                    sizeof(struct position_doubt));
+    if (router->stream_positions == NULL || router->marked == NULL || router->doubts == NULL) {
         return ERR(
             err, SYN_CODE_MEMORY, "out of memory for the positions of %u streams", stream_count);
     }
@@ -34,9 +35,9 @@ bool router_set_positions(struct router *router,
     return true;
 }
 
-static const uint64_t *untils_of(const struct router *router, uint32_t lane)
+static const struct position_doubt *doubts_of(const struct router *router, uint32_t lane)
 {
-    return &router->untils[(size_t)lane * router->stream_count];
+    return &router->doubts[(size_t)lane * router->stream_count];
 }
 
 static uint64_t *marked_at(const struct router *router, uint32_t lane, uint16_t stream)
@@ -114,7 +115,7 @@ void router_group_close(struct router *router, struct lane_writer *writer)
                                     router->positions,
                                     lane,
                                     router->stream_positions,
-                                    untils_of(router, lane),
+                                    doubts_of(router, lane),
                                     writer->touched,
                                     writer->touched_count);
         batch->end = (uint32_t)(end - batch->bytes);
@@ -171,7 +172,7 @@ static bool mark_lane(struct router *router, uint32_t lane)
                                     plan,
                                     lane,
                                     router->stream_positions,
-                                    untils_of(router, lane),
+                                    doubts_of(router, lane),
                                     writer->touched,
                                     writer->touched_count);
         writer->batch->end = (uint32_t)(end - writer->batch->bytes);
@@ -257,8 +258,8 @@ static bool put_all_fields(struct router *router, uint32_t lane, uint16_t stream
     const struct position_lane *names = &plan->lanes[lane];
     const struct position_stream *position = &router->stream_positions[stream];
     struct position_value value =
-        position_value_now(plan, position, untils_of(router, lane)[stream]);
-    char text[80];
+        position_value_now(plan, lane, position, &doubts_of(router, lane)[stream]);
+    char text[POSITION_VALUE_MAX];
     char lane_field[POSITION_REPLID_SIZE + 8];
     char owner_field[POSITION_REPLID_SIZE + 8];
     memcpy(lane_field, position->replid, POSITION_REPLID_SIZE);
@@ -342,6 +343,8 @@ bool router_position_begin(struct router *router,
     memcpy(position->replid, replid, POSITION_REPLID_SIZE);
     position->offset = offset;
     position->db = db;
+    position->acked = offset;
+    position->acked_db = db;
     for (uint32_t lane = 0; lane < router->route->lane_count; lane++) {
         /* After a resumption a lane may be ahead of the stream: what it says stays true. */
         bool is_said = position->is_on && *marked_at(router, lane, stream) > offset;
@@ -372,7 +375,7 @@ bool router_position_drop(struct router *router, uint16_t stream)
             return false;
         }
         *marked_at(router, lane, stream) = 0;
-        router->untils[(size_t)lane * router->stream_count + stream] = 0;
+        router->doubts[(size_t)lane * router->stream_count + stream] = (struct position_doubt){0};
     }
     return router_drain(router);
 }

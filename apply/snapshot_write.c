@@ -203,7 +203,11 @@ static bool write_string(struct stream *stream,
 {
     struct snapshot_value *value = &stream->value;
     bool is_plain = string_goes_plain(stream, text);
-    if (is_plain && value->item.expire_ms < 0) {
+    /* In a cluster one that is repaired goes alone: an MSET of which some keys have left with their
+     * slot is refused as a whole, and there is no snapshot to begin again. */
+    bool is_alone = stream->task->route->is_cluster && stream->state == STREAM_LIVE;
+    bool has_expiry = value->item.expire_ms >= 0;
+    if (is_plain && !has_expiry && !is_alone) {
         return router_group(stream->router,
                             value->lane,
                             value->db,
@@ -213,7 +217,7 @@ static bool write_string(struct stream *stream,
                             err) ||
                snapshot_corrupt(stream, err);
     }
-    if (is_plain && stream->task->intake.rewrite.has_set_expiry) {
+    if (is_plain && has_expiry && stream->task->intake.rewrite.has_set_expiry) {
         return write_set_expire(stream, text, err) || snapshot_corrupt(stream, err);
     }
     return snapshot_restore_version(stream) != 0 ? restore_write(stream, body, size, err)

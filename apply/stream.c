@@ -235,11 +235,14 @@ bool stream_resume(struct stream *stream,
     memcpy(position->replid, replid, REPLID_SIZE);
     position->offset = offset;
     position->db = source_db;
+    position->acked = offset;
+    position->acked_db = source_db;
     position->is_on = true;
     for (uint32_t lane = 0; lane < lane_count; lane++) {
         size_t at = (size_t)lane * router->stream_count + stream->index;
         router->marked[at] = lanes[lane].floor;
-        router->untils[at] = lanes[lane].until;
+        router->doubts[at] =
+            (struct position_doubt){.until = lanes[lane].until, .gap = lanes[lane].gap};
     }
     return recovery_begin(stream, lanes, until, err);
 }
@@ -327,6 +330,7 @@ void stream_advance(struct stream *stream)
     struct feed *feed = stream->feed;
     ASSERT(offset >= atomic_load_relaxed(&feed->offset_applied));
     atomic_store_release(&feed->offset_applied, offset);
+    router_acked(stream->router, stream->index, offset, stream->applied_db);
     if (stream->heartbeat.first.written_us != 0) {
         heartbeat_applied(&stream->heartbeat, offset, heartbeat_now_us());
     }

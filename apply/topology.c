@@ -364,6 +364,82 @@ static bool shards_fill(struct discovery *discovery,
     return true;
 }
 
+/* A part of a line. */
+struct word {
+    const char *text;
+    size_t size;
+};
+
+/* "<id> <host:port@cport[,name]> <flags> <master> <ping> <pong> <epoch> <link> [<slots>…]": whether
+ * it is a master that answers and owns nothing; what begins with '[' is only on its way. */
+static bool is_idle_line(const char *line, size_t size, struct word *address)
+{
+    struct word words[9] = {{0}};
+    const char *end = line + size;
+    for (size_t i = 0; i < 9 && line < end; i++) {
+        const char *space = memchr(line, ' ', (size_t)(end - line));
+        const char *stop = space == NULL ? end : space;
+        words[i] = (struct word){line, (size_t)(stop - line)};
+        line = stop + 1;
+    }
+    const struct word *flags = &words[2];
+    bool is_master = flags->size > 0 && memmem(flags->text, flags->size, "master", 6) != NULL;
+    static const char *const others[] = {"fail", "noaddr", "handshake"};
+    for (size_t i = 0; is_master && i < sizeof(others) / sizeof(others[0]); i++) {
+        is_master = memmem(flags->text, flags->size, others[i], strlen(others[i])) == NULL;
+    }
+    *address = words[1];
+    return is_master && (words[8].size == 0 || words[8].text[0] == '[');
+}
+
+/* "host:port@cport" over the seed's credentials. */
+static bool
+idle_endpoint(const struct discovery *discovery, struct word address, struct endpoint *endpoint)
+{
+    const char *text = address.text;
+    const char *at = memchr(text, '@', address.size);
+    const char *comma = memchr(text, ',', address.size);
+    size_t size = at != NULL      ? (size_t)(at - text)
+                  : comma != NULL ? (size_t)(comma - text)
+                                  : address.size;
+    const char *colon = memrchr(text, ':', size);
+    uint64_t port;
+    *endpoint = discovery->seed.endpoint;
+    if (colon == NULL || !num_read_u64(colon + 1, size - (size_t)(colon + 1 - text), &port) ||
+        port == 0 || port > UINT16_MAX || (size_t)(colon - text) >= sizeof(endpoint->host)) {
+        return false;
+    }
+    if (colon > text) {
+        memset(endpoint->host, 0, sizeof(endpoint->host));
+        memcpy(endpoint->host, text, (size_t)(colon - text));
+    }
+    endpoint->path[0] = '\0';
+    endpoint->port = (uint16_t)port;
+    take_credentials(discovery, endpoint);
+    return true;
+}
+
+static bool idle_read(struct discovery *discovery, const char *nodes, struct syn_err *err)
+{
+    struct topology *topology = discovery->topology;
+    for (const char *line = nodes; *line != '\0';) {
+        size_t size = strcspn(line, "\n");
+        struct word address;
+        struct endpoint endpoint;
+        if (is_idle_line(line, size, &address) && idle_endpoint(discovery, address, &endpoint)) {
+            struct endpoint *grown = mem_realloc(
+                MEM_APPLY, topology->idle, (topology->idle_count + 1) * sizeof(endpoint));
+            if (grown == NULL) {
+                return ERR(err, SYN_CODE_MEMORY, "out of memory for the topology");
+            }
+            topology->idle = grown;
+            topology->idle[topology->idle_count++] = endpoint;
+        }
+        line += size + (line[size] == '\n');
+    }
+    return true;
+}
+
 static bool cluster_discover(struct discovery *discovery, struct syn_err *err)
 {
     discovery->topology->is_cluster = true;
@@ -386,7 +462,8 @@ static bool cluster_discover(struct discovery *discovery, struct syn_err *err)
         control_reply_error(&discovery->seed, nodes, "CLUSTER NODES", err);
         goto out;
     }
-    ok = hosts_check(discovery, nodes->str, err) && shards_fill(discovery, slots, nodes->str, err);
+    ok = hosts_check(discovery, nodes->str, err) &&
+         shards_fill(discovery, slots, nodes->str, err) && idle_read(discovery, nodes->str, err);
 out:
     if (reply != NULL) {
         freeReplyObject(reply);
@@ -495,6 +572,9 @@ void topology_deinit(struct topology *topology)
         mem_free(MEM_APPLY, topology->shards[i].ranges);
     }
     mem_free(MEM_APPLY, topology->shards);
+    mem_free(MEM_APPLY, topology->idle);
     topology->shards = NULL;
     topology->shard_count = 0;
+    topology->idle = NULL;
+    topology->idle_count = 0;
 }

@@ -54,6 +54,8 @@ struct topology {
     uint16_t slot_shard[SLOT_COUNT]; /* shard index; SHARD_NONE cannot occur in a finished one */
     uint32_t version_min;            /* the lowest among its servers; see is_valkey            */
     bool is_valkey;                  /* all servers are Valkey                                  */
+    struct endpoint *idle;           /* a cluster's masters that have no slots yet, or no more  */
+    uint32_t idle_count;
     uint32_t db_count; /* databases of a destination, as the prechecks were told; 0: not known */
 };
 

@@ -101,6 +101,13 @@ struct acked {
     uint32_t db;
 };
 
+/* A lane's way to other nodes of the cluster. */
+struct lane_follower {
+    struct syn_engine *engine;
+    uint32_t lane;
+    struct redirect redirect;
+};
+
 enum stop_request { STOP_NONE, STOP_DRAIN, STOP_NOW };
 
 struct syn_engine {
@@ -140,6 +147,7 @@ struct syn_engine {
     struct reader *readers;
     struct applier *appliers;
     struct lane *lanes;
+    struct lane_follower *followers; /* one per lane */
     void *lists; /* arrays of pointers that readers, decoders and appliers are given */
     struct watch *watches;
     struct asker asker;
@@ -157,6 +165,8 @@ struct syn_engine {
     struct carried carried; /* under build_lock: counts of pipelines that were taken down */
     uint64_t trouble_ms;    /* control's own: since when the destination fails; 0: it does not */
     uint32_t retries;       /* control's own: in a row                                       */
+    uint64_t up_ms;         /* control's own: when a pipeline was put up again */
+    bool was_refused;       /* control's own: a pipeline has ended by the destination's state */
     struct acked *acked;    /* control's own: by stream, after a refusal; NULL: none */
     uint32_t acked_count;
 
@@ -198,6 +208,12 @@ MUST_CHECK bool engine_positions_claim(struct syn_engine *engine,
                                        uint32_t lane,
                                        struct control *control,
                                        struct syn_err *err);
+/* A connection on which a lane's operations follow their keys: redirect.h, open; arg: a
+ * lane_follower. The lane's applier. */
+MUST_CHECK bool engine_positions_follow(void *arg,
+                                        const struct endpoint *endpoint,
+                                        struct control *control,
+                                        struct syn_err *err);
 void engine_positions_feed(const struct syn_engine *engine,
                            uint32_t i,
                            struct feed_options *options);

@@ -28,6 +28,8 @@
 #define REFETCH_HELD 3u
 #define REFETCH_PIECE_BYTES_MIN (16u << 10)
 #define REFETCH_PIECE_BYTES_MAX (1u << 20)
+/* Of the memory, what lanes may keep of operations larger than a batch (lane_follow.h). */
+#define CARRY_SHARE 16u
 
 struct plan {
     uint32_t chunk_bytes;
@@ -118,7 +120,9 @@ static bool plan_make(struct syn_engine *engine, struct plan *plan, struct syn_e
     uint32_t processors = processor_count();
     uint32_t lanes_each = choose(config->lane_count, 1, 64);
     if (config->has_positions && !engine->destination.is_cluster) {
-        lanes_each = 1; /* its batches are transactions, which only one connection keeps in order */
+        /* Its batches are transactions, which only one connection keeps in order; and what acts on
+         * all its databases is exact only so (live_admin.c). */
+        lanes_each = 1;
     }
     engine->stream_count = engine->source.shard_count;
     engine->lane_count = lanes_each * engine->destination.shard_count;
@@ -274,6 +278,7 @@ static bool engine_allocate(struct syn_engine *engine, struct syn_err *err)
         {(void **)&engine->readers, engine->reader_count * sizeof(struct reader)},
         {(void **)&engine->appliers, engine->applier_count * sizeof(struct applier)},
         {(void **)&engine->lanes, engine->lane_count * sizeof(struct lane)},
+        {(void **)&engine->followers, engine->lane_count * sizeof(struct lane_follower)},
         {(void **)&engine->lists,
          ((size_t)2 * engine->stream_count + engine->lane_count) * sizeof(void *)},
     };
@@ -317,6 +322,20 @@ static bool build_lane(struct syn_engine *engine,
                              err);
     control_close(&control);
     engine->lanes[i].on_divergence = engine->config.on_divergence;
+    struct lane_follower *follower = &engine->followers[i];
+    *follower =
+        (struct lane_follower){.engine = engine,
+                               .lane = i,
+                               .redirect = {.timeout_ms = (int)engine->config.connect_timeout_ms,
+                                            .open = engine_positions_follow,
+                                            .arg = follower}};
+    if (engine->destination.is_cluster) {
+        engine->lanes[i].redirect = &follower->redirect;
+        /* Only where slots have been seen to move, or something else was refused. */
+        engine->lanes[i].carry.bytes_max =
+            engine->was_refused ? engine->config.memory_bytes / CARRY_SHARE / engine->lane_count
+                                : 0;
+    }
     return is_made;
 }
 
@@ -418,6 +437,10 @@ bool engine_build(struct syn_engine *engine, struct syn_err *err)
                                                              err)) {
         return false;
     }
+    /* Written, or held for an answer. */
+    engine->positions.reach =
+        engine->decoder_count *
+        (plan.router.batch_count * plan.router.batch_ops + plan.relay.command_count);
     if (!engine_positions_plan(engine, err)) {
         return false;
     }
@@ -556,6 +579,9 @@ void engine_demolish(struct syn_engine *engine)
     }
     for (uint32_t i = 0; engine->lanes != NULL && i < engine->lane_count; i++) {
         lane_deinit(&engine->lanes[i]);
+        if (engine->followers != NULL) {
+            redirect_close(&engine->followers[i].redirect);
+        }
     }
     throttle_deinit(&engine->task.throttle);
     asker_deinit(&engine->asker);
@@ -570,6 +596,7 @@ void engine_demolish(struct syn_engine *engine)
                      engine->readers,
                      engine->appliers,
                      engine->lanes,
+                     engine->followers,
                      engine->lists};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         mem_free(MEM_ENGINE, parts[i]);
@@ -582,6 +609,7 @@ void engine_demolish(struct syn_engine *engine)
     engine->readers = NULL;
     engine->appliers = NULL;
     engine->lanes = NULL;
+    engine->followers = NULL;
     engine->lists = NULL;
     engine_positions_free(engine);
 }

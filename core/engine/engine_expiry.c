@@ -101,17 +101,25 @@ static bool stamp_ask(struct pass *pass, const redisReply *key, struct syn_err *
     return control_append(&pass->control, 5, argv, sizes, err);
 }
 
-/* A number; a negative one of a key that is gone. An error of one key's slot that moved is one of
- * the pass. */
+/* Whether the key comes or has gone with a slot that is moving. */
+static bool is_elsewhere(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR &&
+           (strncmp(reply->str, "MOVED ", 6) == 0 || strncmp(reply->str, "ASK ", 4) == 0);
+}
+
+/* A number; a negative one of a key that is gone. */
 static bool number_fetch(struct pass *pass, const char *what, int64_t *number, struct syn_err *err)
 {
     redisReply *reply = control_fetch(&pass->control, err);
     if (reply == NULL) {
         return false;
     }
-    bool is_good =
-        reply->type == REDIS_REPLY_INTEGER || control_reply_error(&pass->control, reply, what, err);
-    *number = is_good ? reply->integer : 0;
+    bool is_good = reply->type == REDIS_REPLY_INTEGER || is_elsewhere(reply) ||
+                   control_reply_error(&pass->control, reply, what, err);
+    *number = is_good && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+    /* It counts as one that is put off: another pass will find it where it is then. */
+    pass->expiry->pass_count += is_elsewhere(reply);
     freeReplyObject(reply);
     return is_good;
 }
@@ -320,8 +328,7 @@ takes(struct control *control, const char **argv, int argc, bool *takes_it, stru
     if (reply == NULL) {
         return false;
     }
-    bool is_moved = reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "MOVED ", 6) == 0;
-    *takes_it = *takes_it && (reply->type != REDIS_REPLY_ERROR || is_moved);
+    *takes_it = *takes_it && (reply->type != REDIS_REPLY_ERROR || is_elsewhere(reply));
     freeReplyObject(reply);
     return true;
 }

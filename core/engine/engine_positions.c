@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "apply/recovery.h"
+#include "apply/redirect.h"
 #include "core/engine/engine.h"
 
 /* ---- the plan ---- */
@@ -188,10 +189,9 @@ static bool check_claim(const struct syn_engine *engine,
         endpoint_text(&control->endpoint, text));
 }
 
-bool engine_positions_claim(struct syn_engine *engine,
-                            uint32_t lane,
-                            struct control *control,
-                            struct syn_err *err)
+/* So that a later run can close the connection. */
+static bool
+name_connection(const struct syn_engine *engine, struct control *control, struct syn_err *err)
 {
     const struct position_plan *plan = &engine->positions;
     char command[64];
@@ -211,6 +211,18 @@ bool engine_positions_claim(struct syn_engine *engine,
                     "a lane must be named, so that a later run can close it; or --positions off");
         return false;
     }
+    return true;
+}
+
+bool engine_positions_claim(struct syn_engine *engine,
+                            uint32_t lane,
+                            struct control *control,
+                            struct syn_err *err)
+{
+    const struct position_plan *plan = &engine->positions;
+    if (!name_connection(engine, control, err)) {
+        return false;
+    }
     if (plan->mode == POSITION_OFF) {
         return true;
     }
@@ -226,7 +238,12 @@ bool engine_positions_claim(struct syn_engine *engine,
     if (!claim_select(engine, control, plan->db, err)) {
         return false;
     }
-    reply = control_call(control, 3, argv, (const size_t[]){4, strlen(key), strlen(field)}, err);
+    struct redirect redirect = {.timeout_ms = (int)engine->config.connect_timeout_ms};
+    const size_t sizes[] = {4, strlen(key), strlen(field)};
+    redisReply *reply = engine->destination.is_cluster
+                            ? redirect_call(&redirect, control, 3, argv, sizes, err)
+                            : control_call(control, 3, argv, sizes, err);
+    redirect_close(&redirect);
     if (reply == NULL) {
         return false;
     }
@@ -235,6 +252,62 @@ bool engine_positions_claim(struct syn_engine *engine,
                        : check_claim(engine, control, reply, err);
     freeReplyObject(reply);
     return is_good && claim_select(engine, control, 0, err);
+}
+
+/* Whether this pipeline still owns the lane's hash, under whatever id its sources go on by now. */
+static bool is_still_ours(const struct syn_engine *engine,
+                          uint32_t lane,
+                          struct control *control,
+                          struct syn_err *err)
+{
+    const struct position_plan *plan = &engine->positions;
+    const char *key = plan->lanes[lane].key;
+    const char *argv[] = {"HGETALL", key};
+    const size_t sizes[] = {7, strlen(key)};
+    struct redirect redirect = {.timeout_ms = (int)engine->config.connect_timeout_ms};
+    redisReply *reply = redirect_call(&redirect, control, 2, argv, sizes, err);
+    redirect_close(&redirect);
+    if (reply == NULL) {
+        return false;
+    }
+    bool is_ours = false;
+    for (size_t i = 1; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i += 2) {
+        const redisReply *value = reply->element[i];
+        is_ours =
+            is_ours || (value->type == REDIS_REPLY_STRING && strcmp(value->str, plan->owner) == 0);
+    }
+    freeReplyObject(reply);
+    char text[ENDPOINT_TEXT_MAX];
+    return is_ours || ERR(err,
+                          SYN_CODE_DESTINATION_CONNECT,
+                          "destination %s does not name this run as the owner of its positions",
+                          endpoint_text(&control->endpoint, text));
+}
+
+bool engine_positions_follow(void *arg,
+                             const struct endpoint *endpoint,
+                             struct control *control,
+                             struct syn_err *err)
+{
+    const struct lane_follower *follower = arg;
+    struct syn_engine *engine = follower->engine;
+    int timeout_ms = (int)engine->config.connect_timeout_ms;
+    struct control own = {0};
+    if (!control_open(control, endpoint, SIDE_DESTINATION, timeout_ms, err)) {
+        return false;
+    }
+    /* As for a lane: named first, looked then, though at the lane's own hash. */
+    bool is_good =
+        name_connection(engine, control, err) &&
+        control_open(
+            &own, &engine->lanes[follower->lane].endpoint, SIDE_DESTINATION, timeout_ms, err) &&
+        (engine->positions.mode == POSITION_OFF ||
+         is_still_ours(engine, follower->lane, &own, err));
+    control_close(&own);
+    if (!is_good) {
+        control_close(control);
+    }
+    return is_good;
 }
 
 /* ---- where streams go on ---- */

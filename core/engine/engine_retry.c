@@ -125,6 +125,7 @@ static void take_down(struct syn_engine *engine, const struct syn_err *err)
     }
     if (engine->is_built && err->code == SYN_CODE_DESTINATION_STATE) {
         keep_acked(engine);
+        engine->was_refused = true;
     }
     pthread_mutex_lock(&engine->build_lock);
     if (engine->is_built) {
@@ -164,6 +165,7 @@ static bool put_up(struct syn_engine *engine, struct syn_err *err)
     pthread_mutex_lock(&engine->build_lock);
     engine->is_built = true;
     engine->carried.restarts++;
+    engine->up_ms = clock_monotonic_ms();
     pthread_mutex_unlock(&engine->build_lock);
     engine->has_monitor =
         thread_start(&engine->monitor, "monitor", 0, engine_monitor_main, engine, err);
@@ -192,6 +194,9 @@ static uint64_t retry_limit_ms(const struct syn_engine *engine, const struct syn
 
 static uint64_t delay_ms(const struct syn_engine *engine)
 {
+    if (engine->retries == 0 && clock_monotonic_ms() - engine->up_ms < RETRY_FIRST_MS) {
+        return RETRY_FIRST_MS; /* the one before was soon over: something is refused steadily */
+    }
     if (engine->retries == 0) {
         return 0; /* most connections that break can be made again at once */
     }

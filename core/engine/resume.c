@@ -36,19 +36,25 @@ static uint64_t rules_of(const struct config *config)
 
 /* ---- connections ---- */
 
-bool resume_command(struct control *control,
+redisReply *resume_call(
+    struct resume_link *link, int argc, const char **argv, const size_t *sizes, struct syn_err *err)
+{
+    return redirect_call(link->redirect, &link->control, argc, argv, sizes, err);
+}
+
+bool resume_command(struct resume_link *link,
                     int argc,
                     const char **argv,
                     const size_t *sizes,
                     const char *what,
                     struct syn_err *err)
 {
-    redisReply *reply = control_call(control, argc, argv, sizes, err);
+    redisReply *reply = resume_call(link, argc, argv, sizes, err);
     if (reply == NULL) {
         return false;
     }
     bool is_good =
-        reply->type != REDIS_REPLY_ERROR || control_reply_error(control, reply, what, err);
+        reply->type != REDIS_REPLY_ERROR || control_reply_error(&link->control, reply, what, err);
     freeReplyObject(reply);
     return is_good;
 }
@@ -59,13 +65,15 @@ bool resume_links_open(struct resume_links *links,
                        struct syn_err *err)
 {
     links->count = destination->shard_count;
-    links->controls = mem_calloc(MEM_ENGINE, links->count * sizeof(struct control));
-    if (links->controls == NULL) {
+    links->redirect = (struct redirect){.timeout_ms = (int)config->connect_timeout_ms};
+    links->shards = mem_calloc(MEM_ENGINE, links->count * sizeof(struct resume_link));
+    if (links->shards == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for connections");
     }
     for (uint32_t i = 0; i < links->count; i++) {
-        struct control *control = &links->controls[i];
-        if (!control_open(control,
+        struct resume_link *link = &links->shards[i];
+        link->redirect = &links->redirect;
+        if (!control_open(&link->control,
                           &destination->shards[i].server.endpoint,
                           SIDE_DESTINATION,
                           (int)config->connect_timeout_ms,
@@ -76,7 +84,7 @@ bool resume_links_open(struct resume_links *links,
         snprintf(db, sizeof(db), "%u", resume_db(config));
         const char *argv[] = {"SELECT", db};
         const size_t sizes[] = {6, strlen(db)};
-        if (!destination->is_cluster && !resume_command(control, 2, argv, sizes, "SELECT", err)) {
+        if (!destination->is_cluster && !resume_command(link, 2, argv, sizes, "SELECT", err)) {
             return false;
         }
     }
@@ -85,10 +93,11 @@ bool resume_links_open(struct resume_links *links,
 
 void resume_links_close(struct resume_links *links)
 {
-    for (uint32_t i = 0; links->controls != NULL && i < links->count; i++) {
-        control_close(&links->controls[i]);
+    for (uint32_t i = 0; links->shards != NULL && i < links->count; i++) {
+        control_close(&links->shards[i].control);
     }
-    mem_free(MEM_ENGINE, links->controls);
+    redirect_close(&links->redirect);
+    mem_free(MEM_ENGINE, links->shards);
     *links = (struct resume_links){0};
 }
 
@@ -288,13 +297,23 @@ static bool candidates_next(struct candidates *candidates, char key[POSITION_NAM
     }
 }
 
+/* What the hash says, from where its slot is going, when that is why it is not here. */
+static redisReply *
+read_elsewhere(struct resume_link *link, const char *key, redisReply *reply, struct syn_err *err)
+{
+    const char *argv[] = {"HGETALL", key};
+    const size_t sizes[] = {7, strlen(key)};
+    return redirect_follow(link->redirect, &link->control.endpoint, 2, argv, sizes, reply, err);
+}
+
 static bool read_shard(struct resume *resume,
                        const struct topology *source,
                        const struct topology *destination,
                        uint32_t shard,
-                       struct control *control,
+                       struct resume_link *link,
                        struct syn_err *err)
 {
+    struct control *control = &link->control;
     struct candidates candidates = {.destination = destination, .shard = shard};
     for (;;) {
         struct candidates begin = candidates;
@@ -319,6 +338,10 @@ static bool read_shard(struct resume *resume,
             }
             bool has_key = candidates_next(&begin, key);
             ASSERT(has_key);
+            reply = read_elsewhere(link, key, reply, err);
+            if (reply == NULL) {
+                return false;
+            }
             is_good = is_good && resume_is_read(control, reply, "HGETALL of a position", err) &&
                       read_hash(resume, source, shard, key, reply, err);
             freeReplyObject(reply);
@@ -337,7 +360,7 @@ bool resume_read(struct resume *resume,
 {
     records_clear(resume);
     for (uint32_t i = 0; i < links->count; i++) {
-        if (!read_shard(resume, source, destination, i, &links->controls[i], err)) {
+        if (!read_shard(resume, source, destination, i, &links->shards[i], err)) {
             return false;
         }
     }
@@ -408,7 +431,7 @@ void resume_dirty_key(const char *key, char dirty[POSITION_NAME_MAX])
 /* ---- the end ---- */
 
 static bool
-forget_history(struct control *control, const char *key, const char *replid, struct syn_err *err)
+forget_history(struct resume_link *link, const char *key, const char *replid, struct syn_err *err)
 {
     static const char *const suffixes[] = {"", ":lane", ":owner"};
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -416,7 +439,7 @@ forget_history(struct control *control, const char *key, const char *replid, str
         int size = snprintf(field, sizeof(field), "%.40s%s", replid, suffixes[i]);
         const char *argv[] = {"HDEL", key, field};
         const size_t sizes[] = {4, strlen(key), (size_t)size};
-        if (!resume_command(control, 3, argv, sizes, "HDEL", err)) {
+        if (!resume_command(link, 3, argv, sizes, "HDEL", err)) {
             return false;
         }
     }
@@ -425,13 +448,13 @@ forget_history(struct control *control, const char *key, const char *replid, str
 
 /* Every history that this run owns in one hash; under which ids a source went on only that tells.
  */
-static bool forget_lane(struct control *control,
+static bool forget_lane(struct resume_link *link,
                         const struct position_lane *lane,
                         const char *instance,
                         struct syn_err *err)
 {
     const char *argv[] = {"HGETALL", lane->key};
-    redisReply *reply = control_call(control, 2, argv, (const size_t[]){7, strlen(lane->key)}, err);
+    redisReply *reply = resume_call(link, 2, argv, (const size_t[]){7, strlen(lane->key)}, err);
     if (reply == NULL) {
         return false;
     }
@@ -443,7 +466,7 @@ static bool forget_lane(struct control *control,
         bool is_ours = field->len == POSITION_REPLID_SIZE + 6 &&
                        strcmp(field->str + POSITION_REPLID_SIZE, ":owner") == 0 &&
                        strncmp(value->str, instance, POSITION_INSTANCE_SIZE) == 0;
-        is_done = !is_ours || forget_history(control, lane->key, field->str, err);
+        is_done = !is_ours || forget_history(link, lane->key, field->str, err);
     }
     freeReplyObject(reply);
     return is_done;
@@ -458,8 +481,7 @@ bool resume_forget(const struct config *config,
     uint32_t lanes_each = plan->lane_count / destination->shard_count;
     bool is_done = resume_links_open(&links, config, destination, err);
     for (uint32_t i = 0; is_done && i < plan->lane_count; i++) {
-        is_done =
-            forget_lane(&links.controls[i / lanes_each], &plan->lanes[i], plan->instance, err);
+        is_done = forget_lane(&links.shards[i / lanes_each], &plan->lanes[i], plan->instance, err);
     }
     resume_links_close(&links);
     return is_done;

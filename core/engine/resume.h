@@ -21,8 +21,14 @@
  * elsewhere before, so a crash in between leaves claims that are all true, on all slots.
  * 4. Refusals. A position proves nothing across an operation, or a group, that was refused: the
  *    ones behind it may have run, and their positions too. After a refusal a lane's position is not
- *    beyond what was acknowledged, and all that the source had written by then is uncertain.
- * 5. Completeness. A stream continues only when every slot that it owns has a position; else it
+ *    beyond what was acknowledged, and all that the source had written by then is uncertain. Such
+ *    an answer may be one that nobody has read, because the program or a connection ended first:
+ *    so a server's counts of them (INFO errorstats, 6.2) are written with its positions, and when
+ *    they are others now, it counts as a refusal. Servers that count none are believed where a
+ *    batch is a transaction, and never where it is not.
+ * 5. Slots that move. What is read and written here is done at the node that has the key now, be it
+ *    the old owner, or the new one that still imports (redirect.h).
+ * 6. Completeness. A stream continues only when every slot that it owns has a position; else it
  *    begins with a full copy, and what an earlier one wrote is removed before if the destination
  * was empty when that began.
  *
@@ -98,14 +104,15 @@ MUST_CHECK bool resume_look(struct resume *resume,
 bool resume_is_ours(const struct resume *resume);
 /* The first full copy of an earlier run began with an empty destination. */
 bool resume_was_empty(const struct resume *resume);
-/* Fences, reads again, and writes the present layout down. `previous`: the instance that may own
+/* Fences, reads again, and writes the present layout down; fills in what the lanes' servers have
+ * refused. `previous`: the instance that may own
  * the fields without being somebody else, "" for any. With is_restart nothing is continued. */
 MUST_CHECK bool resume_settle(struct resume *resume,
                               const struct config *config,
                               const struct topology *source,
                               const struct topology *destination,
                               const struct route *route,
-                              const struct position_plan *plan,
+                              struct position_plan *plan,
                               const char *previous,
                               bool is_restart,
                               struct syn_err *err);

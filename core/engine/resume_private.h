@@ -2,6 +2,7 @@
 #ifndef ENGINE_RESUME_PRIVATE_H
 #define ENGINE_RESUME_PRIVATE_H
 
+#include "apply/redirect.h"
 #include "core/engine/resume.h"
 
 /* One history's fields in one hash. */
@@ -19,10 +20,16 @@ struct resume_record {
     uint64_t rules;
 };
 
-/* A connection to every destination shard, in the positions' database. */
+/* A connection to a destination shard, in the positions' database. */
+struct resume_link {
+    struct control control;
+    struct redirect *redirect; /* of the links */
+};
+/* To every shard, and to where the slots of some keys are going. */
 struct resume_links {
-    struct control *controls;
+    struct resume_link *shards;
     uint32_t count;
+    struct redirect redirect;
 };
 MUST_CHECK bool resume_links_open(struct resume_links *links,
                                   const struct config *config,
@@ -44,15 +51,22 @@ struct resume_record *resume_record(struct resume *resume,
                                     const char *key,
                                     const char *replid,
                                     struct syn_err *err);
-/* One command whose reply must not be an error. */
-MUST_CHECK bool resume_command(struct control *control,
+/* One command on a key, whose reply must not be an error; it is done where the key's slot is now,
+ * which may have left the shard. */
+MUST_CHECK bool resume_command(struct resume_link *link,
                                int argc,
                                const char **argv,
                                const size_t *sizes,
                                const char *what,
                                struct syn_err *err);
+/* The same with any reply; NULL: a connection failed. */
+redisReply *resume_call(struct resume_link *link,
+                        int argc,
+                        const char **argv,
+                        const size_t *sizes,
+                        struct syn_err *err);
 /* Whether this answers a reading of ours; a key of another type is none. What cannot be read just
- * now (LOADING, MOVED, NOPERM …) is not taken for absent. */
+ * now (LOADING, NOPERM …) is not taken for absent. */
 MUST_CHECK bool resume_is_read(const struct control *control,
                                const redisReply *reply,
                                const char *what,

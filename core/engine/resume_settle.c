@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "core/engine/resume_private.h"
 
@@ -14,7 +15,8 @@ struct settle {
     const struct topology *source;
     const struct topology *destination;
     const struct route *route;
-    const struct position_plan *plan;
+    struct position_plan *plan;
+    uint64_t *refusals; /* by shard of the destination */
     struct resume_links links;
     struct select_name name; /* of a key at the source */
 };
@@ -24,14 +26,14 @@ static uint32_t lane_shard(const struct settle *settle, uint32_t lane)
     return lane / (settle->route->lane_count / settle->route->shard_count);
 }
 
-static struct control *lane_link(struct settle *settle, uint32_t lane)
+static struct resume_link *lane_link(struct settle *settle, uint32_t lane)
 {
-    return &settle->links.controls[lane_shard(settle, lane)];
+    return &settle->links.shards[lane_shard(settle, lane)];
 }
 
 /* ---- fields ---- */
 
-static bool set_field(struct control *control,
+static bool set_field(struct resume_link *link,
                       const char *key,
                       const char *replid,
                       const char *suffix,
@@ -42,7 +44,7 @@ static bool set_field(struct control *control,
     int size = snprintf(field, sizeof(field), "%.40s%s", replid, suffix);
     const char *argv[] = {"HSET", key, field, value};
     const size_t sizes[] = {4, strlen(key), (size_t)size, strlen(value)};
-    return resume_command(control, 4, argv, sizes, "HSET of a position", err);
+    return resume_command(link, 4, argv, sizes, "HSET of a position", err);
 }
 
 /* Without the owner where it is the present one's. */
@@ -58,7 +60,7 @@ static bool delete_fields(struct settle *settle,
     const char *argv[] = {"HDEL", record->key, record->replid, lane_field, owner_field};
     const size_t sizes[] = {
         4, strlen(record->key), POSITION_REPLID_SIZE, (size_t)lane_size, (size_t)owner_size};
-    return resume_command(&settle->links.controls[record->shard],
+    return resume_command(&settle->links.shards[record->shard],
                           with_owner ? 5 : 4,
                           argv,
                           sizes,
@@ -134,6 +136,30 @@ static bool fence_shard(struct control *control, const char *owner, struct syn_e
     }
 }
 
+/* A master without slots may be importing some, so that an earlier run writes there as well. */
+static bool fence_idle(struct settle *settle, const char *owner, struct syn_err *err)
+{
+    const struct topology *destination = settle->destination;
+    for (uint32_t i = 0; i < destination->idle_count; i++) {
+        struct control control = {0};
+        struct syn_err reason;
+        if (!control_open(&control,
+                          &destination->idle[i],
+                          SIDE_DESTINATION,
+                          (int)settle->config->connect_timeout_ms,
+                          &reason)) {
+            log_warning("node without slots left out: %s", reason.msg);
+            continue;
+        }
+        bool is_done = fence_shard(&control, owner, err);
+        control_close(&control);
+        if (!is_done) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Under which id the source's history goes on now; versions before 4.0 have only one of the run. */
 static const char *present_replid(const struct settle *settle, uint32_t stream)
 {
@@ -161,8 +187,8 @@ static bool take_ownership(struct settle *settle, struct syn_err *err)
     const struct resume *resume = settle->resume;
     for (uint32_t i = 0; i < resume->record_count; i++) {
         const struct resume_record *record = &resume->records[i];
-        struct control *control = &settle->links.controls[record->shard];
-        if (!set_field(control, record->key, record->replid, ":owner", settle->plan->claim, err)) {
+        struct resume_link *link = &settle->links.shards[record->shard];
+        if (!set_field(link, record->key, record->replid, ":owner", settle->plan->claim, err)) {
             return false;
         }
     }
@@ -225,13 +251,133 @@ static bool fence(struct settle *settle, const char *previous, bool is_restart, 
         for (uint32_t k = 0; k < i && !is_said; k++) {
             is_said = strcmp(resume->records[k].owner, record->owner) == 0;
         }
+        if (!is_said && record->has_owner && !fence_idle(settle, record->owner, err)) {
+            return false;
+        }
         for (uint32_t s = 0; !is_said && record->has_owner && s < settle->links.count; s++) {
-            if (!fence_shard(&settle->links.controls[s], record->owner, err)) {
+            if (!fence_shard(&settle->links.shards[s].control, record->owner, err)) {
                 return false;
             }
         }
     }
     return true;
+}
+
+/* ---- refusals ---- */
+
+/* Errors that keep an operation from running and let a later one pass, by their INFO names. MOVED
+ * is not one of them: a cluster's clients cause it all the time. Whether slots have changed their
+ * owners, the epoch of the cluster tells. */
+static const char *const refusal_names[] = {"ASK",
+                                            "TRYAGAIN",
+                                            "CLUSTERDOWN",
+                                            "OOM",
+                                            "READONLY",
+                                            "MISCONF",
+                                            "NOREPLICAS",
+                                            "MASTERDOWN",
+                                            "LOADING",
+                                            "BUSY"};
+
+static bool epoch_read(struct control *control, char epoch[64], struct syn_err *err)
+{
+    redisReply *reply = control_ask(control, err, "CLUSTER INFO");
+    if (reply == NULL) {
+        return false;
+    }
+    epoch[0] = '\0';
+    if (reply->type == REDIS_REPLY_STRING) {
+        info_field(reply->str, "cluster_current_epoch", epoch, 64);
+    }
+    freeReplyObject(reply);
+    return true;
+}
+
+/* A number for what the server has refused since it began; 0: it does not tell. */
+static bool
+refusals_read(struct control *control, bool is_cluster, uint64_t *refusals, struct syn_err *err)
+{
+    char epoch[64] = "";
+    if (is_cluster && !epoch_read(control, epoch, err)) {
+        return false;
+    }
+    redisReply *reply = control_ask(control, err, "INFO");
+    if (reply == NULL) {
+        return false;
+    }
+    *refusals = 0;
+    char value[64];
+    const char *info = reply->type == REDIS_REPLY_STRING ? reply->str : "";
+    if (strstr(info, "# Errorstats") != NULL && info_field(info, "run_id", value, sizeof(value))) {
+        uint64_t number = XXH3_64bits(value, strlen(value));
+        number = XXH3_64bits_withSeed(epoch, strlen(epoch), number);
+        for (size_t i = 0; i < sizeof(refusal_names) / sizeof(refusal_names[0]); i++) {
+            char name[32];
+            snprintf(name, sizeof(name), "errorstat_%s", refusal_names[i]);
+            bool has_any = info_field(info, name, value, sizeof(value));
+            number = XXH3_64bits_withSeed(value, has_any ? strlen(value) : 0, number + i);
+        }
+        *refusals = number == 0 ? 1 : number;
+    }
+    freeReplyObject(reply);
+    return true;
+}
+
+static bool refusals_read_all(struct settle *settle, struct syn_err *err)
+{
+    for (uint32_t i = 0; i < settle->links.count; i++) {
+        if (!refusals_read(&settle->links.shards[i].control,
+                           settle->destination->is_cluster,
+                           &settle->refusals[i],
+                           err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether the server that the record was written at has refused nothing since its run began. The
+ * record may have moved from it with a slot. */
+static bool is_believed(const struct settle *settle, const struct position_value *value)
+{
+    if (!value->has_acked) {
+        return true; /* of a version that wrote no more */
+    }
+    if (value->refusals == 0) {
+        return value->gap == 0;
+    }
+    for (uint32_t i = 0; i < settle->links.count; i++) {
+        if (settle->refusals[i] == value->refusals) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where a record is not believed, what was acknowledged is the most that counts, by the latest that
+ * was written down. */
+static void acked_note(struct settle *settle, uint32_t index)
+{
+    const struct resume *resume = settle->resume;
+    struct resume_stream *stream = &resume->streams[index];
+    const struct position_value *latest = NULL;
+    bool is_doubted = false;
+    for (uint32_t i = 0; i < resume->record_count; i++) {
+        const struct resume_record *record = &resume->records[i];
+        if (record->stream != index || !record->has_value) {
+            continue;
+        }
+        is_doubted = is_doubted || !is_believed(settle, &record->value);
+        if (record->value.has_acked && (latest == NULL || record->value.acked > latest->acked)) {
+            latest = &record->value;
+        }
+    }
+    is_doubted = latest != NULL && (is_doubted || stream->has_acked);
+    if (is_doubted && (!stream->has_acked || stream->acked < latest->acked)) {
+        stream->has_acked = true;
+        stream->acked = latest->acked;
+        stream->acked_db = latest->acked_db;
+    }
 }
 
 /* ---- layout ---- */
@@ -313,6 +459,7 @@ static struct resume_lane lane_place(const struct settle *settle,
     bool is_exact = true;
     bool is_same = true; /* the lane had the same slots */
     *is_written = true;
+    uint32_t reach = 0;
     for (uint32_t slot = 0; slot < SLOT_COUNT; slot++) {
         if (!claims->is_needed[slot] || (!route->has_one_lane && route->slot_lane[slot] != lane)) {
             continue;
@@ -327,6 +474,7 @@ static struct resume_lane lane_place(const struct settle *settle,
         *is_written = *is_written && is_same && strcmp(record->replid, stream->replid) == 0;
         place.gap = value->gap;
         place.until = value->until;
+        reach = value->reach;
     }
     if (place.floor == UINT64_MAX) {
         /* None of the stream's keys can be here. */
@@ -341,6 +489,13 @@ static struct resume_lane lane_place(const struct settle *settle,
             place.until = highest > place.floor ? highest : 0;
             return place;
         }
+        if (is_same && reach > 0 && place.until <= highest && place.gap <= POSITION_GAP) {
+            /* What was sent behind the last position is no more than was ever on its way; but for
+             * a recovery, in which operations that are left out lie between. */
+            place.until = highest;
+            place.gap = reach + POSITION_GAP;
+            return place;
+        }
         is_same = false;
         is_exact = false;
     }
@@ -352,21 +507,21 @@ static struct resume_lane lane_place(const struct settle *settle,
 }
 
 /* The slots with the value they are true for, in one command. */
-static bool claim_write(struct control *control,
+static bool claim_write(struct resume_link *link,
                         const char *key,
                         const char *replid,
                         const struct position_value *value,
                         const char *slots,
                         struct syn_err *err)
 {
-    char text[81];
+    char text[POSITION_VALUE_MAX + 1];
     text[position_value_write(text, value)] = '\0';
     char lane_field[POSITION_REPLID_SIZE + 16];
     int size = snprintf(lane_field, sizeof(lane_field), "%.40s:lane", replid);
     const char *argv[] = {"HSET", key, replid, text, lane_field, slots};
     const size_t sizes[] = {
         4, strlen(key), POSITION_REPLID_SIZE, strlen(text), (size_t)size, strlen(slots)};
-    return resume_command(control, 6, argv, sizes, "HSET of a position", err);
+    return resume_command(link, 6, argv, sizes, "HSET of a position", err);
 }
 
 static bool lane_write(struct settle *settle,
@@ -377,8 +532,16 @@ static bool lane_write(struct settle *settle,
 {
     const struct position_lane *names = &settle->plan->lanes[lane];
     const struct resume_lane *place = &stream->lanes[lane];
-    const struct position_value value = {
-        .offset = place->floor, .db = db, .gap = place->gap, .until = place->until};
+    /* The stream goes on behind what is there on every lane. */
+    const struct position_value value = {.offset = place->floor,
+                                         .db = db,
+                                         .gap = place->gap,
+                                         .until = place->until,
+                                         .has_acked = true,
+                                         .acked = stream->offset,
+                                         .acked_db = stream->db,
+                                         .refusals = settle->refusals[lane_shard(settle, lane)],
+                                         .reach = settle->plan->reach};
     return claim_write(
         lane_link(settle, lane), names->key, stream->replid, &value, names->slots, err);
 }
@@ -449,7 +612,7 @@ static bool record_keep(struct settle *settle, uint32_t i, const char *key, stru
     kept->value = old.value;
     kept->has_value = true;
     return claim_write(
-        &settle->links.controls[old.shard], key, old.replid, &old.value, old.slots, err);
+        &settle->links.shards[old.shard], key, old.replid, &old.value, old.slots, err);
 }
 
 /* The first lanes that are written would take slots from claims before others, that are not yet,
@@ -492,7 +655,7 @@ static bool old_layout_remove(struct settle *settle, uint32_t index, struct syn_
         const size_t sizes[] = {3, strlen(dirty)};
         bool has_names = stream->is_resumed && is_lane_key(settle, record);
         if (is_ours && !has_names &&
-            !resume_command(&settle->links.controls[record->shard], 2, argv, sizes, "DEL", err)) {
+            !resume_command(&settle->links.shards[record->shard], 2, argv, sizes, "DEL", err)) {
             return false;
         }
     }
@@ -562,12 +725,12 @@ dirty_read(struct settle *settle, const struct resume_record *record, struct syn
     resume_dirty_key(record->key, dirty);
     const char *argv[] = {"SMEMBERS", dirty};
     const size_t sizes[] = {8, strlen(dirty)};
-    const struct control *control = &settle->links.controls[record->shard];
-    redisReply *reply = control_call(&settle->links.controls[record->shard], 2, argv, sizes, err);
+    struct resume_link *link = &settle->links.shards[record->shard];
+    redisReply *reply = resume_call(link, 2, argv, sizes, err);
     if (reply == NULL) {
         return false;
     }
-    bool is_done = resume_is_read(control, reply, "SMEMBERS of keys that need repair", err);
+    bool is_done = resume_is_read(&link->control, reply, "SMEMBERS of keys that need repair", err);
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && is_done && i < reply->elements; i++) {
         const redisReply *name = reply->element[i];
         uint32_t stream;
@@ -681,6 +844,7 @@ stream_settle(struct settle *settle, uint32_t index, bool is_restart, struct syn
     if (claims == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for positions");
     }
+    acked_note(settle, index);
     bool is_done =
         source_offset_read(settle, index, err) && claims_make(claims, settle, index, err);
     bool is_complete = is_done && !is_restart && claims_are_complete(claims);
@@ -701,7 +865,7 @@ bool resume_settle(struct resume *resume,
                    const struct topology *source,
                    const struct topology *destination,
                    const struct route *route,
-                   const struct position_plan *plan,
+                   struct position_plan *plan,
                    const char *previous,
                    bool is_restart,
                    struct syn_err *err)
@@ -712,15 +876,23 @@ bool resume_settle(struct resume *resume,
                             .destination = destination,
                             .route = route,
                             .plan = plan};
+    settle.refusals = mem_calloc(MEM_ENGINE, destination->shard_count * sizeof(uint64_t));
+    if (settle.refusals == NULL) {
+        return ERR(err, SYN_CODE_MEMORY, "out of memory for positions");
+    }
     /* Read twice: owners before they are fenced, positions after. */
     bool is_done = resume_links_open(&settle.links, config, destination, err) &&
                    resume_read(resume, source, destination, &settle.links, err) &&
-                   fence(&settle, previous, is_restart, err) &&
+                   fence(&settle, previous, is_restart, err) && refusals_read_all(&settle, err) &&
                    resume_read(resume, source, destination, &settle.links, err);
     for (uint32_t i = 0; is_done && i < source->shard_count; i++) {
         is_done = stream_settle(&settle, i, is_restart, err);
     }
+    for (uint32_t lane = 0; is_done && lane < plan->lane_count; lane++) {
+        plan->lanes[lane].refusals = settle.refusals[lane_shard(&settle, lane)];
+    }
     is_done = is_done && lanes_own(&settle, plan->owner, err);
+    mem_free(MEM_ENGINE, settle.refusals);
     select_name_deinit(&settle.name);
     resume_links_close(&settle.links);
     return is_done;

@@ -20,6 +20,7 @@ struct sweep {
     const struct shard *owner; /* the source shard whose keys go */
     uint32_t db;               /* only in this database of the destination, or DB_NONE */
     struct control control;
+    struct redirect redirect;
     struct select_name name; /* of a key at the source */
     uint64_t removed;
 };
@@ -123,8 +124,18 @@ sweep_unlink(struct sweep *sweep, const redisReply *keys, const bool *wanted, st
         count += wanted[i];
     }
     bool is_done = true;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0, at = 0; i < count; i++, at++) {
         redisReply *reply = control_fetch(&sweep->control, err);
+        while (!wanted[at]) {
+            at++;
+        }
+        /* SCAN also tells keys that come or have gone with a slot that is moving. */
+        const char *argv[] = {"UNLINK", keys->element[at]->str};
+        const size_t sizes[] = {6, keys->element[at]->len};
+        if (reply != NULL && sweep->engine->destination.is_cluster) {
+            reply = redirect_follow(
+                &sweep->redirect, &sweep->control.endpoint, 2, argv, sizes, reply, err);
+        }
         if (reply == NULL) {
             return false;
         }
@@ -216,11 +227,16 @@ static bool sweep_shard(struct sweep *sweep, const struct shard *shard, struct s
 bool sweep_stream(
     struct syn_engine *engine, uint32_t i, uint32_t db, uint64_t *removed, struct syn_err *err)
 {
-    struct sweep sweep = {.engine = engine, .owner = &engine->source.shards[i], .db = db};
+    struct sweep sweep = {
+        .engine = engine,
+        .owner = &engine->source.shards[i],
+        .db = db,
+        .redirect = {.timeout_ms = (int)engine->config.connect_timeout_ms}};
     bool is_done = true;
     for (uint32_t s = 0; s < engine->destination.shard_count && is_done; s++) {
         is_done = sweep_shard(&sweep, &engine->destination.shards[s], err);
     }
+    redirect_close(&sweep.redirect);
     select_name_deinit(&sweep.name);
     *removed = sweep.removed;
     return is_done;

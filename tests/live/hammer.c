@@ -74,6 +74,34 @@ static void send_across(struct test_client *client, struct random *state)
     }
 }
 
+/* A key of this name in two databases, of 0 to 3. */
+static void send_databases(struct test_client *client, struct random *state)
+{
+    int a = (int)random_below(state, 20);
+    int b = (int)random_below(state, 20);
+    int db = (int)random_below(state, 4);
+    if (random_below(state, 400) == 0) {
+        test_client_send(client, NULL, "SWAPDB %d %d", db, (int)random_below(state, 4));
+        return;
+    }
+    switch (random_below(state, 4)) {
+    case 0:
+        test_client_send(client, NULL, "COPY counter:%d counter:%d DB %d REPLACE", a, b, db);
+        break;
+    case 1:
+        test_client_send(client, NULL, "COPY text:%d text:%d DB %d REPLACE", a, a, db);
+        break;
+    case 2:
+        test_client_send(client, NULL, "MOVE counter:%d %d", a, db);
+        break;
+    default:
+        test_client_send(client, NULL, "MOVE text:%d %d", a, db);
+        break;
+    }
+    test_client_send(client, NULL, "INCR counter:%d", b);
+    test_client_send(client, NULL, "APPEND text:%d %d,", b, a);
+}
+
 /* A small transaction, as applications make them. */
 static void send_pair(struct test_client *client, struct random *state)
 {
@@ -87,6 +115,7 @@ static void send_pair(struct test_client *client, struct random *state)
 
 static void send_one(struct hammer *hammer, struct test_client *client, struct random *state)
 {
+    bool is_cross_slot = hammer->reach != HAMMER_SLOT;
     if (random_below(state, 300) == 0) {
         send_transaction(client, state);
         return;
@@ -95,14 +124,18 @@ static void send_one(struct hammer *hammer, struct test_client *client, struct r
         send_pair(client, state);
         return;
     }
-    if (hammer->is_cross_slot && random_below(state, 3) == 0) {
+    if (hammer->reach == HAMMER_DATABASES && random_below(state, 3) == 0) {
+        send_databases(client, state);
+        return;
+    }
+    if (is_cross_slot && random_below(state, 3) == 0) {
         send_across(client, state);
         return;
     }
     char a[40], b[40];
     uint64_t n = random_below(state, 2000);
     uint64_t m = random_below(state, 200);
-    uint64_t tag = hammer->is_cross_slot ? random_below(state, 1000000) : m % 50;
+    uint64_t tag = is_cross_slot ? random_below(state, 1000000) : m % 50;
     switch (random_below(state, 9)) {
     case 0:
     case 1:
@@ -121,7 +154,7 @@ static void send_one(struct hammer *hammer, struct test_client *client, struct r
         break;
     case 5:
         /* Of the same slot, or with is_cross_slot of any. */
-        tag = hammer->is_cross_slot ? tag % 50 : m % 50;
+        tag = is_cross_slot ? tag % 50 : m % 50;
         snprintf(
             a, sizeof(a), "{%llu}list:%llu", (unsigned long long)(m % 50), (unsigned long long)m);
         snprintf(b, sizeof(b), "{%llu}list:%llu", (unsigned long long)tag, (unsigned long long)tag);
@@ -158,6 +191,8 @@ static void *writer_main(void *arg)
         }
         for (int i = 0; i < BATCH; i++)
             send_one(hammer, writer->client, &state);
+        if (hammer->reach == HAMMER_DATABASES)
+            test_client_send(writer->client, NULL, "SELECT %d", (int)random_below(&state, 4));
         test_client_flush(writer->client);
         uint64_t now = test_client_done(writer->client);
         atomic_fetch_add(&hammer->count, now - done);
@@ -169,11 +204,10 @@ static void *writer_main(void *arg)
 void hammer_start(struct hammer *hammer,
                   const struct live_side *source,
                   uint64_t seed,
-                  bool is_cross_slot)
+                  enum hammer_reach reach)
 {
     uint64_t now_ms = clock_monotonic_ms();
-    *hammer = (struct hammer){
-        .port = live_port(source), .is_cross_slot = is_cross_slot, .resumed_ms = now_ms};
+    *hammer = (struct hammer){.port = live_port(source), .reach = reach, .resumed_ms = now_ms};
     for (uint32_t i = 0; i < HAMMER_WRITERS; i++) {
         struct hammer_writer *writer = &hammer->writers[i];
         writer->hammer = hammer;

@@ -1,7 +1,8 @@
 /*
  * A writer of commands that show a repetition or a loss for ever: INCR, APPEND, pushes and pops,
- * RPOPLPUSH, transactions of them, and SETs between; with is_cross_slot also commands over keys of
- * several slots. Nothing expires.
+ * RPOPLPUSH, transactions of them, and SETs between; as far as they may reach, also commands over
+ * keys of several slots, and over databases 0 to 3 (COPY, MOVE, now and then SWAPDB). Nothing
+ * expires.
  *
  * Threads:   start, stop and the others by the test's thread; HAMMER_WRITERS of its own write, in
  *            pipelines.
@@ -19,6 +20,9 @@
 
 #define HAMMER_WRITERS 2
 
+/* What one command touches. */
+enum hammer_reach { HAMMER_SLOT, HAMMER_SLOTS, HAMMER_DATABASES };
+
 struct hammer {
     struct hammer_writer {
         struct hammer *hammer;
@@ -27,7 +31,7 @@ struct hammer {
         struct test_client *client;
     } writers[HAMMER_WRITERS];
     uint16_t port;
-    bool is_cross_slot;
+    enum hammer_reach reach;
     atomic_bool is_stopping;
     atomic_bool is_paused;
     _Atomic uint64_t count; /* commands answered without an error                    */
@@ -38,7 +42,7 @@ struct hammer {
 void hammer_start(struct hammer *hammer,
                   const struct live_side *source,
                   uint64_t seed,
-                  bool is_cross_slot);
+                  enum hammer_reach reach);
 void hammer_stop(struct hammer *hammer);
 /* Waits until it has written so many more. */
 void hammer_more(struct hammer *hammer, uint64_t count);

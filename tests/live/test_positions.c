@@ -168,7 +168,7 @@ static void test_connections_cut(void **state)
         load(&source, &destination, 10);
         live_spawn(&cli, &source, &destination, NULL);
         live_wait_phase(&cli, "live");
-        hammer_start(&hammer, &source, seed++, true);
+        hammer_start(&hammer, &source, seed++, HAMMER_SLOTS);
         for (int i = 0; i < 6; i++) {
             hammer_more(&hammer, 5000);
             for (uint32_t n = 0; n < test_client_count(destination.client); n++)
@@ -202,7 +202,7 @@ static void test_destination_restarts(void **state)
     load(&source, &destination, 10);
     live_spawn(&cli, &source, &destination, NULL);
     live_wait_phase(&cli, "live");
-    hammer_start(&hammer, &source, seed++, true);
+    hammer_start(&hammer, &source, seed++, HAMMER_SLOTS);
     for (int i = 0; i < 3; i++) {
         hammer_more(&hammer, 20000);
         test_server_kill(&destination.server);
@@ -233,7 +233,7 @@ static void test_destination_forgets(void **state)
     load(&source, &destination, 10);
     live_spawn(&cli, &source, &destination, NULL);
     live_wait_phase(&cli, "live");
-    hammer_start(&hammer, &source, seed++, true);
+    hammer_start(&hammer, &source, seed++, HAMMER_SLOTS);
     hammer_more(&hammer, 10000);
     test_server_kill(&destination.server);
     test_server_restart(&destination.server);
@@ -269,7 +269,7 @@ static void test_out_of_memory(void **state)
         load(&source, &destination, 10);
         live_spawn(&cli, &source, &destination, NULL);
         live_wait_phase(&cli, "live");
-        hammer_start(&hammer, &source, seed++, true);
+        hammer_start(&hammer, &source, seed++, HAMMER_SLOTS);
         hammer_more(&hammer, 3000);
         memory_limit(&destination, "1mb");
         live_wait_phase(&cli, "retrying");
@@ -300,7 +300,7 @@ static void test_memory_flickers(void **state)
         load(&source, &destination, 10);
         live_spawn(&cli, &source, &destination, NULL);
         live_wait_phase(&cli, "live");
-        hammer_start(&hammer, &source, seed++, true);
+        hammer_start(&hammer, &source, seed++, HAMMER_SLOTS);
         hammer_more(&hammer, 3000);
         for (int i = 0; i < 20; i++) {
             for (int n = 0; n < 20; n++)
@@ -358,7 +358,7 @@ static void test_destination_goes_back(void **state)
         load(&source, &destination, 10);
         live_spawn(&cli, &source, &destination, "--lanes", lanes[i], NULL);
         live_wait_phase(&cli, "live");
-        hammer_start(&hammer, &source, seed++, true);
+        hammer_start(&hammer, &source, seed++, HAMMER_SLOTS);
         for (uint32_t n = 1; n <= 3; n++) {
             test_command_ok(live_redis(&destination), "SAVE");
             hammer_more(&hammer, 3000);

@@ -2,7 +2,8 @@
  * Exactly once (E1, E2, E6): under a load of commands that show a repetition or a loss for ever
  * (hammer.h), the program is killed again and again: at any moment, while a shard does not answer,
  * in the middle of the recovery from the kill before, together with a server of the destination
- * that then comes back without its last moments; and started again, with the same lanes or others.
+ * that then comes back without its last moments, or whose replica takes over without them, or while
+ * a slot of the destination moves; and started again, with the same lanes or others.
  * In the end both sides must be equal, key by key, only the first run may have made a full copy,
  * and no command may have found another state at the destination than at the source: that shows a
  * repetition or a loss even where a later reading of its keys would hide it.
@@ -23,8 +24,10 @@
 #include <time.h>
 
 #include "core/base/clock.h"
+#include "core/base/slot.h"
 #include "tests/live/hammer.h"
 #include "tests/live/live.h"
+#include "tests/live/slot_move.h"
 #include "tests/support/random.h"
 
 static uint64_t seed;
@@ -35,8 +38,10 @@ struct torture_options {
     const char *name;
     uint32_t source_masters;
     uint32_t destination_masters;
-    bool is_cross_slot;
+    enum hammer_reach reach;
     bool has_restarts;        /* of the destination's servers                       */
+    bool has_failovers;       /* of its masters, to a replica that each has         */
+    bool has_moves;           /* of its slots                                       */
     const char *const *lanes; /* of the runs in turn, three of them; NULL: none said */
 };
 
@@ -50,6 +55,8 @@ struct torture {
     uint32_t run_count;
     uint32_t kill_count;
     uint32_t restart_count;
+    uint32_t failover_count;
+    uint32_t move_count;
     int64_t left_out;
     int64_t refetched;
     int64_t relayed;
@@ -124,7 +131,7 @@ static void wait_for_slots(struct torture *torture)
 {
     const struct test_cluster *cluster = &torture->destination.cluster;
     uint64_t deadline = test_deadline(LIVE_WAIT_MS);
-    for (uint32_t i = 0; torture->destination.is_cluster && i < cluster->master_count;) {
+    for (uint32_t i = 0; torture->destination.is_cluster && i < cluster->node_count;) {
         if (serves_all_slots(&cluster->nodes[i])) {
             i++;
             continue;
@@ -136,7 +143,7 @@ static void wait_for_slots(struct torture *torture)
 
 static void run_start(struct torture *torture)
 {
-    if (torture->options->has_restarts)
+    if (torture->options->has_restarts || torture->options->has_failovers)
         wait_for_slots(torture);
     const char *const *lanes = torture->options->lanes;
     uint32_t n = torture->run_count++;
@@ -212,12 +219,120 @@ static bool restart_a_server(struct torture *torture)
     return order != 2;
 }
 
+static bool is_role(const struct test_server *server, const char *role, const char *link)
+{
+    char has_role[32], has_link[32];
+    redisContext *redis = test_connect(server->port);
+    test_info(redis, "role", has_role, sizeof(has_role));
+    test_info(redis, "master_link_status", has_link, sizeof(has_link));
+    redisFree(redis);
+    return strcmp(has_role, role) == 0 && (link == NULL || strcmp(has_link, link) == 0);
+}
+
+static void await_role(struct torture *torture,
+                       const struct test_server *server,
+                       const char *role,
+                       const char *link)
+{
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (!is_role(server, role, link)) {
+        watch(torture, 10);
+        test_poll(deadline, "a failover");
+    }
+}
+
+static void take_over(const struct test_server *replica, bool is_forced)
+{
+    redisContext *redis = test_connect(replica->port);
+    test_command_ok(redis, is_forced ? "CLUSTER FAILOVER TAKEOVER" : "CLUSTER FAILOVER");
+    redisFree(redis);
+}
+
+/* A replica takes the place of its master: by agreement, without a loss; without the master's
+ * knowing, which goes on for a while, or behind its end, both without what had not yet reached the
+ * replica. The program is killed before, behind it, or not at all. False: it runs on. */
+static bool fail_over(struct torture *torture)
+{
+    struct test_cluster *cluster = &torture->destination.cluster;
+    struct random *random = &torture->random;
+    uint32_t shard = random_below(random, cluster->master_count);
+    struct test_server *a = &cluster->nodes[shard];
+    struct test_server *b = &cluster->nodes[cluster->master_count + shard];
+    struct test_server *master = is_role(a, "master", NULL) ? a : b;
+    struct test_server *replica = master == a ? b : a;
+    uint32_t order = random_below(random, 3);
+    uint32_t kind = random_below(random, 3);
+    await_role(torture, replica, "slave", "up");
+    if (order == 0)
+        run_kill(torture, false);
+    else
+        live_wait_phase(&torture->cli, "live");
+    if (kind == 2)
+        test_server_kill(master);
+    else
+        take_over(replica, kind == 1);
+    watch(torture, random_below(random, 50));
+    if (order == 1)
+        run_kill(torture, false);
+    uint64_t asked_ms = clock_monotonic_ms();
+    uint64_t deadline = test_deadline(LIVE_WAIT_MS);
+    while (!is_role(replica, "master", NULL)) {
+        /* One that comes before all have heard of the failover before is given up after 5 s. */
+        if (kind == 0 && clock_monotonic_ms() - asked_ms > 6000) {
+            take_over(replica, false);
+            asked_ms = clock_monotonic_ms();
+        }
+        watch(torture, 10);
+        test_poll(deadline, "a failover");
+    }
+    if (kind == 2)
+        test_server_restart(master);
+    await_role(torture, master, "slave", "up");
+    torture->failover_count++;
+    return order != 2;
+}
+
+/* A slot with its keys, some at a time; the program is killed while it is half-way, goes on before
+ * it has moved, and perhaps is killed again when it has. */
+static void move_a_slot(struct torture *torture)
+{
+    struct test_cluster *cluster = &torture->destination.cluster;
+    struct random *random = &torture->random;
+    struct slot_move move;
+    char tag[16]; /* of the hammer's lists, and of a transaction */
+    int size = snprintf(tag, sizeof(tag), "%u", (unsigned)random_below(random, 50));
+    uint16_t slot = slot_of_key(tag, (size_t)size);
+    uint32_t to =
+        (slot_owner(cluster, slot) + 1 + random_below(random, cluster->master_count - 1)) %
+        cluster->master_count;
+    slot_move_begin(&move, cluster, slot, to);
+    for (uint32_t i = 0; i < 4; i++) {
+        slot_move_keys(&move, 1 + random_below(random, 20));
+        watch(torture, random_below(random, 100));
+        if (i == 1) {
+            run_kill(torture, random_below(random, 2) == 0);
+            run_start(torture);
+            live_wait_phase(&torture->cli, "live");
+        }
+    }
+    slot_move_end(&move);
+    torture->move_count++;
+}
+
 /* One kill, and perhaps another while the run behind it still recovers. */
 static void torture_once(struct torture *torture)
 {
     struct random *random = &torture->random;
     watch(torture, random_below(random, 700));
-    if (torture->options->has_restarts && random_below(random, 3) == 0) {
+    if (torture->options->has_moves) {
+        move_a_slot(torture);
+        if (random_below(random, 2) == 0)
+            return;
+        run_kill(torture, false);
+    } else if (torture->options->has_failovers && random_below(random, 3) != 0) {
+        if (!fail_over(torture))
+            return;
+    } else if (torture->options->has_restarts && random_below(random, 3) == 0) {
         if (!restart_a_server(torture))
             return;
     } else {
@@ -249,11 +364,14 @@ static void load(struct torture *torture)
 static void report(const struct torture *torture)
 {
     fprintf(stderr,
-            "%s: %u kills, %u servers restarted, %llu commands, %llu/s while it was not paused, "
+            "%s: %u kills, %u servers restarted, %u failovers, %u slots moved, %llu commands, "
+            "%llu/s while it was not paused, "
             "%lld left out, %lld keys read again, %lld relayed, %lld diverged\n",
             torture->options->name,
             torture->kill_count,
             torture->restart_count,
+            torture->failover_count,
+            torture->move_count,
             (unsigned long long)hammer_count(&torture->hammer),
             (unsigned long long)hammer_rate(&torture->hammer),
             (long long)torture->left_out,
@@ -262,13 +380,22 @@ static void report(const struct torture *torture)
             (long long)torture->diverged);
 }
 
+/* Of a node that is not a replica by now, which the client would take for a master. */
+static uint16_t master_port(const struct live_side *side)
+{
+    const struct test_server *server = side->is_cluster ? side->cluster.nodes : &side->server;
+    while (!is_role(server, "master", NULL))
+        server++;
+    return server->port;
+}
+
 static void torture_sides(struct torture *torture)
 {
     struct live_side *destination = &torture->destination;
     load(torture);
     run_start(torture);
     live_wait_phase(&torture->cli, "live");
-    hammer_start(&torture->hammer, &torture->source, seed++, torture->options->is_cross_slot);
+    hammer_start(&torture->hammer, &torture->source, seed++, torture->options->reach);
     watch_more(torture, 10000);
     while (torture->kill_count < kills) {
         torture_once(torture);
@@ -282,7 +409,7 @@ static void torture_sides(struct torture *torture)
     run_note(torture);
     live_stop(&torture->cli);
     test_client_free(destination->client); /* its servers may have been others */
-    destination->client = test_client_new(live_port(destination));
+    destination->client = test_client_new(master_port(destination));
     report(torture);
     live_assert_equal(&torture->source, destination);
     assert_int_equal(torture->diverged, 0);
@@ -299,6 +426,7 @@ static void torture(const struct torture_options *options)
                                                    NULL};
     static const char *const persistent[] = {
         "--appendonly", "yes", "--appendfsync", "everysec", NULL};
+    static const char *const hasty[] = {"--cluster-node-timeout", "2000", NULL};
     static struct torture torture;
     torture = (struct torture){.options = options, .random = {.state = seed++}};
     live_side_start(
@@ -306,8 +434,10 @@ static void torture(const struct torture_options *options)
     live_side_start(&torture.destination,
                     TEST_REQUIRED_VERSION,
                     options->destination_masters,
-                    0,
-                    options->has_restarts ? persistent : NULL);
+                    options->has_failovers ? 1 : 0,
+                    options->has_restarts    ? persistent
+                    : options->has_failovers ? hasty
+                                             : NULL);
     torture_sides(&torture);
     live_side_stop(&torture.source);
     live_side_stop(&torture.destination);
@@ -318,7 +448,7 @@ static void torture(const struct torture_options *options)
 static void test_standalone(void **state)
 {
     (void)state;
-    torture(&(struct torture_options){.name = "standalone", .is_cross_slot = true});
+    torture(&(struct torture_options){.name = "standalone", .reach = HAMMER_SLOTS});
 }
 
 static void test_cluster(void **state)
@@ -332,7 +462,7 @@ static void test_standalone_to_cluster(void **state)
 {
     (void)state;
     torture(&(struct torture_options){
-        .name = "standalone to cluster", .destination_masters = 3, .is_cross_slot = true});
+        .name = "standalone to cluster", .destination_masters = 3, .reach = HAMMER_SLOTS});
 }
 
 /* Positions tell for which slots they speak. */
@@ -342,7 +472,7 @@ static void test_other_lanes(void **state)
     static const char *const lanes[] = {"2", "1", "3"};
     torture(&(struct torture_options){.name = "standalone to cluster, other lanes",
                                       .destination_masters = 2,
-                                      .is_cross_slot = true,
+                                      .reach = HAMMER_SLOTS,
                                       .lanes = lanes});
 }
 
@@ -358,7 +488,7 @@ static void test_restarts(void **state)
 {
     (void)state;
     torture(&(struct torture_options){
-        .name = "standalone that restarts", .is_cross_slot = true, .has_restarts = true});
+        .name = "standalone that restarts", .reach = HAMMER_SLOTS, .has_restarts = true});
 }
 
 static void test_cluster_restarts(void **state)
@@ -366,8 +496,53 @@ static void test_cluster_restarts(void **state)
     (void)state;
     torture(&(struct torture_options){.name = "standalone to cluster that restarts",
                                       .destination_masters = 3,
-                                      .is_cross_slot = true,
+                                      .reach = HAMMER_SLOTS,
                                       .has_restarts = true});
+}
+
+/* A failover loses a suffix, positions with it: what counts is what the new master has. */
+static void test_failovers(void **state)
+{
+    (void)state;
+    torture(&(struct torture_options){.name = "standalone to cluster that fails over",
+                                      .destination_masters = 3,
+                                      .reach = HAMMER_SLOTS,
+                                      .has_failovers = true});
+}
+
+/* Only in long runs: the next one has all that this has, and relays. */
+static void test_slots_that_move(void **state)
+{
+    (void)state;
+    if (kills < 10) {
+        skip();
+    }
+    torture(&(struct torture_options){.name = "cluster to cluster whose slots move",
+                                      .source_masters = 2,
+                                      .destination_masters = 3,
+                                      .has_moves = true});
+}
+
+/* With relays, whose keys are held, and operands that leave while they are read. */
+static void test_slots_that_move_across(void **state)
+{
+    (void)state;
+    static const char *const lanes[] = {"1", "2", "1"};
+    torture(&(struct torture_options){.name = "standalone to cluster whose slots move",
+                                      .destination_masters = 3,
+                                      .reach = HAMMER_SLOTS,
+                                      .has_moves = true,
+                                      .lanes = lanes});
+}
+
+/* COPY and MOVE have a key in two databases, SWAPDB all of them. The number of lanes is one,
+ * whatever is asked for. */
+static void test_databases(void **state)
+{
+    (void)state;
+    static const char *const lanes[] = {"2", "1", "3"};
+    torture(&(struct torture_options){
+        .name = "databases", .reach = HAMMER_DATABASES, .has_restarts = true, .lanes = lanes});
 }
 
 int main(void)
@@ -385,6 +560,10 @@ int main(void)
         cmocka_unit_test(test_more_lanes),
         cmocka_unit_test(test_restarts),
         cmocka_unit_test(test_cluster_restarts),
+        cmocka_unit_test(test_failovers),
+        cmocka_unit_test(test_slots_that_move),
+        cmocka_unit_test(test_slots_that_move_across),
+        cmocka_unit_test(test_databases),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
