@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "bench/sum_visitor.h"
 #include "rdb/digest.h"
 
 #define VALUES 100000u
@@ -252,37 +253,6 @@ static enum rdb_flow on_integer(void *arg, const struct rdb_element *element)
     return RDB_GO;
 }
 
-static enum rdb_flow on_element(void *arg, const struct rdb_element *element)
-{
-    uint64_t *sum = arg;
-    *sum += element->size + element->bytes[0];
-    return RDB_GO;
-}
-
-static enum rdb_flow on_hash(void *arg,
-                             const struct rdb_element *field,
-                             const struct rdb_element *value,
-                             int64_t expire_ms)
-{
-    uint64_t *sum = arg;
-    *sum += field->bytes[0] + value->bytes[0] + value->size + (uint64_t)expire_ms;
-    return RDB_GO;
-}
-
-static enum rdb_flow on_zset(void *arg, const struct rdb_element *member, double score)
-{
-    uint64_t *sum = arg;
-    *sum += member->bytes[0] + (score > 0);
-    return RDB_GO;
-}
-
-static const struct rdb_visitor visitor = {
-    .list = on_element,
-    .set = on_element,
-    .hash = on_hash,
-    .zset = on_zset,
-};
-
 static const struct rdb_visitor integer_visitor = {.wants_integers = true, .set = on_integer};
 
 static uint64_t run_decode(struct micro_load *load)
@@ -291,7 +261,7 @@ static uint64_t run_decode(struct micro_load *load)
     bool has_digest = values->digest != NULL;
     const struct rdb_visitor *with = has_digest               ? rdb_digest_visitor()
                                      : values->wants_integers ? &integer_visitor
-                                                              : &visitor;
+                                                              : &sum_visitor;
     uint64_t sum = 0;
     void *arg = has_digest ? (void *)values->digest : (void *)&sum;
     for (size_t i = 0; i < values->count; i++) {

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "bench/sum_visitor.h"
 #include "core/engine/syn.h"
 #include "rdb/digest.h"
 #include "rdb/rewrite.h"
@@ -178,52 +179,12 @@ static uint64_t run_frame_crc64(const struct set *set)
 
 /* ---- decoding ---- */
 
-static enum rdb_flow on_string(void *arg, struct slice piece, uint64_t offset, uint64_t total)
-{
-    uint64_t *sum = arg;
-    (void)offset;
-    *sum += total + (piece.size > 0 ? piece.bytes[0] : 0u);
-    return RDB_GO;
-}
-
-static enum rdb_flow on_element(void *arg, const struct rdb_element *element)
-{
-    uint64_t *sum = arg;
-    *sum += element->size + element->bytes[0];
-    return RDB_GO;
-}
-
-static enum rdb_flow on_hash(void *arg,
-                             const struct rdb_element *field,
-                             const struct rdb_element *value,
-                             int64_t expire_ms)
-{
-    uint64_t *sum = arg;
-    *sum += field->bytes[0] + value->bytes[0] + value->size + (uint64_t)expire_ms;
-    return RDB_GO;
-}
-
-static enum rdb_flow on_zset(void *arg, const struct rdb_element *member, double score)
-{
-    uint64_t *sum = arg;
-    *sum += member->bytes[0] + (score > 1);
-    return RDB_GO;
-}
-
-static const struct rdb_visitor summing = {
-    .string = on_string,
-    .list = on_element,
-    .set = on_element,
-    .hash = on_hash,
-    .zset = on_zset,
-};
-
 static uint64_t run_decode(const struct set *set)
 {
     struct pass pass;
     pass_begin(&pass, set);
     while (pass_next(&pass)) {
-        if (pass.item.kind == RDB_ITEM_KEY && !pass_decode(&pass, &summing, &pass.sum)) {
+        if (pass.item.kind == RDB_ITEM_KEY && !pass_decode(&pass, &sum_visitor, &pass.sum)) {
             break;
         }
     }
@@ -371,7 +332,7 @@ uint64_t cases_count_keys(const struct set *set, const char **reason)
     pass_begin(&pass, set);
     while (pass_next(&pass)) {
         keys += pass.item.kind == RDB_ITEM_KEY;
-        if (pass.item.kind == RDB_ITEM_KEY && !pass_decode(&pass, &summing, &pass.sum)) {
+        if (pass.item.kind == RDB_ITEM_KEY && !pass_decode(&pass, &sum_visitor, &pass.sum)) {
             break;
         }
     }

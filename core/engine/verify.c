@@ -28,7 +28,21 @@
 
 /* ---- progress and report ---- */
 
-static bool progress(struct verify *verify, bool is_end, struct syn_err *err)
+void verify_begin(struct verify *verify,
+                  const struct config *config,
+                  syn_difference_callback *on_difference,
+                  syn_verify_progress *on_progress,
+                  void *arg)
+{
+    verify->config = config;
+    verify->on_difference = on_difference;
+    verify->on_progress = on_progress;
+    verify->arg = arg;
+    verify->started_ms = clock_monotonic_ms();
+    verify->progress_ms = verify->started_ms;
+}
+
+bool verify_progress(struct verify *verify, bool is_end, struct syn_err *err)
 {
     uint64_t now = clock_monotonic_ms();
     if (!is_end && now - verify->progress_ms < PROGRESS_EVERY_MS) {
@@ -42,7 +56,24 @@ static bool progress(struct verify *verify, bool is_end, struct syn_err *err)
     return true;
 }
 
-static void report(struct verify *verify,
+bool verify_wait(struct verify *verify, uint64_t ms, struct syn_err *err)
+{
+    uint64_t end = clock_monotonic_ms() + ms;
+    for (;;) {
+        uint64_t now = clock_monotonic_ms();
+        if (now >= end) {
+            return true;
+        }
+        uint64_t part = end - now < PROGRESS_EVERY_MS ? end - now : PROGRESS_EVERY_MS;
+        const struct timespec time = {.tv_nsec = (long)part * 1000000};
+        nanosleep(&time, NULL);
+        if (!verify_progress(verify, false, err)) {
+            return false;
+        }
+    }
+}
+
+void verify_report(struct verify *verify,
                    uint32_t db,
                    const void *key,
                    size_t key_size,
@@ -102,7 +133,8 @@ static void first_verdict(struct verify *verify,
                     "further ones are reported without being read again",
                     verify->suspects->count);
     }
-    report(verify, db, key->bytes, key->size, verdict, "; not read again: too many differences");
+    verify_report(
+        verify, db, key->bytes, key->size, verdict, "; not read again: too many differences");
 }
 
 static bool compare_first(struct verify *verify, uint32_t db, uint32_t count, struct syn_err *err)
@@ -171,7 +203,7 @@ static bool scan_reply(struct verify *verify,
             taken += is_taken;
         }
         *counter += taken;
-        if ((taken > 0 && !done(verify, db, taken, err)) || !progress(verify, false, err)) {
+        if ((taken > 0 && !done(verify, db, taken, err)) || !verify_progress(verify, false, err)) {
             return false;
         }
     }
@@ -442,35 +474,18 @@ look_again(struct verify *verify, bool changing_only, uint32_t *left, struct syn
             second_verdict(verify, suspect, &verify->verdicts[i]);
             *left += !suspect->is_settled;
         }
-        if (!progress(verify, false, err)) {
+        if (!verify_progress(verify, false, err)) {
             return false;
         }
     }
     return true;
 }
 
-static bool wait_interval(struct verify *verify, uint64_t interval_ms, struct syn_err *err)
-{
-    uint64_t end = clock_monotonic_ms() + interval_ms;
-    for (;;) {
-        uint64_t now = clock_monotonic_ms();
-        if (now >= end) {
-            return true;
-        }
-        uint64_t part = end - now < PROGRESS_EVERY_MS ? end - now : PROGRESS_EVERY_MS;
-        const struct timespec time = {.tv_nsec = (long)part * 1000000};
-        nanosleep(&time, NULL);
-        if (!progress(verify, false, err)) {
-            return false;
-        }
-    }
-}
-
 static bool rounds(struct verify *verify, struct syn_err *err)
 {
     uint32_t left = verify->suspects->count;
     for (uint64_t round = 0; round < verify->config->verify_rounds && left > 0; round++) {
-        if (!wait_interval(verify, verify->config->verify_interval_ms, err) ||
+        if (!verify_wait(verify, verify->config->verify_interval_ms, err) ||
             !look_again(verify, false, &left, err)) {
             return false;
         }
@@ -481,7 +496,7 @@ static bool rounds(struct verify *verify, struct syn_err *err)
     verify->is_last = true;
     for (int i = 0; i < LAST_LOOKS && left > 0; i++) {
         if (!look_again(verify, true, &left, err) ||
-            (left > 0 && !wait_interval(verify, LAST_LOOKS_EVERY_MS, err))) {
+            (left > 0 && !verify_wait(verify, LAST_LOOKS_EVERY_MS, err))) {
             return false;
         }
     }
@@ -493,12 +508,12 @@ static void report_suspects(struct verify *verify)
     for (uint32_t i = 0; i < verify->suspects->count; i++) {
         const struct suspect *suspect = &verify->suspects->items[i];
         if (!suspect->is_settled) {
-            report(verify,
-                   suspect->db,
-                   suspect->key,
-                   suspect->key_size,
-                   &suspect->verdict,
-                   suspect->is_changing ? "; still changing" : "");
+            verify_report(verify,
+                          suspect->db,
+                          suspect->key,
+                          suspect->key_size,
+                          &suspect->verdict,
+                          suspect->is_changing ? "; still changing" : "");
         }
     }
 }
@@ -552,19 +567,14 @@ bool verify_run(const struct config *config,
     if (verify == NULL) {
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a verification");
     }
-    verify->config = config;
-    verify->on_difference = on_difference;
-    verify->on_progress = on_progress;
-    verify->arg = arg;
-    verify->started_ms = clock_monotonic_ms();
-    verify->progress_ms = verify->started_ms;
+    verify_begin(verify, config, on_difference, on_progress, arg);
     bool ok = buffers_make(verify, err) &&
               verify_side_open(&verify->source, SIDE_SOURCE, config, err) &&
               verify_side_open(&verify->destination, SIDE_DESTINATION, config, err) &&
               scan_source(verify, err) && scan_destination(verify, err) && rounds(verify, err);
     if (ok) {
         report_suspects(verify);
-        ok = progress(verify, true, err);
+        ok = verify_progress(verify, true, err);
     }
     *result = verify->result;
     verify_deinit(verify);

@@ -18,7 +18,6 @@
 
 #include "core/engine/file_check.h"
 
-#define PROGRESS_EVERY_MS 200
 #define DOUBTS_SHARE 32 /* of --memory */
 #define PARTS_MAX 64
 
@@ -32,42 +31,9 @@ struct file_doubt {
     bool is_resting; /* the destination was the same in the last two looks at it */
 };
 
-/* ---- progress and report ---- */
-
-static bool progress(struct file_verify *verify, bool is_end, struct syn_err *err)
-{
-    uint64_t now = clock_monotonic_ms();
-    if (!is_end && now - verify->progress_ms < PROGRESS_EVERY_MS) {
-        return true;
-    }
-    verify->progress_ms = now;
-    verify->result.elapsed_ms = now - verify->started_ms;
-    if (verify->on_progress != NULL && !verify->on_progress(verify->arg, &verify->result)) {
-        return ERR(err, SYN_CODE_STOPPED, "the verification was stopped before its end");
-    }
-    return true;
-}
-
-static void report(struct file_verify *verify,
-                   uint32_t db,
-                   const struct verify_key *name,
-                   enum syn_difference_kind kind,
-                   const char *detail,
-                   const char *remark)
-{
-    verify->result.differences++;
-    if (verify->on_difference == NULL) {
-        return;
-    }
-    struct syn_difference difference = {
-        .kind = kind, .db = db, .key = (const uint8_t *)name->bytes, .key_size = name->size};
-    snprintf(difference.detail, sizeof(difference.detail), "%.120s%s", detail, remark);
-    verify->on_difference(verify->arg, &difference);
-}
-
 static void count_same(struct file_verify *verify, const struct file_outcome *outcome)
 {
-    struct syn_verify_result *result = &verify->result;
+    struct syn_verify_result *result = &verify->base.result;
     enum verdict_kind kind = outcome->verdict.kind;
     result->equal_payload += kind == VERDICT_PAYLOAD;
     result->equal_content += kind == VERDICT_CONTENT || kind == VERDICT_FAST;
@@ -123,21 +89,21 @@ static bool batch_compare(struct file_verify *verify, struct syn_err *err)
     }
     for (uint32_t i = 0; i < verify->count; i++) {
         const struct file_outcome *outcome = &verify->outcomes[i];
-        verify->result.keys_compared += outcome->verdict.is_on_both;
+        verify->base.result.keys_compared += outcome->verdict.is_on_both;
         if (outcome->verdict.kind != VERDICT_DIFFERENT) {
             count_same(verify, outcome);
         } else if (!doubt_add(verify, i)) {
-            report(verify,
-                   verify->keys[i].db,
-                   &verify->names[i],
-                   outcome->verdict.difference,
-                   outcome->verdict.detail,
-                   "; not read again: too many differences");
+            verify_report(&verify->base,
+                          verify->keys[i].db,
+                          verify->names[i].bytes,
+                          verify->names[i].size,
+                          &outcome->verdict,
+                          "; not read again: too many differences");
         }
     }
     verify->count = 0;
     verify->bytes_used = 0;
-    return progress(verify, false, err);
+    return verify_progress(&verify->base, false, err);
 }
 
 /* Room for one more name. */
@@ -194,7 +160,7 @@ typedef bool key_done(struct file_verify *verify, struct syn_err *err);
 static bool key_compare(struct file_verify *verify, struct syn_err *err)
 {
     struct rdb_content content;
-    verify->result.keys_source++;
+    verify->base.result.keys_source++;
     key_set_add(&verify->set, scan_hash(verify));
     verify->scan.key.forget_ms = file_forget_ms(verify);
     return file_scan_value(&verify->scan, &content, err) && batch_add(verify, &content, err);
@@ -203,7 +169,7 @@ static bool key_compare(struct file_verify *verify, struct syn_err *err)
 static bool key_remember(struct file_verify *verify, struct syn_err *err)
 {
     key_set_add(&verify->set, scan_hash(verify));
-    return file_scan_pass(&verify->scan, err) && progress(verify, false, err);
+    return file_scan_pass(&verify->scan, err) && verify_progress(&verify->base, false, err);
 }
 
 static bool read_file(struct file_verify *verify, key_done *done, struct syn_err *err)
@@ -273,9 +239,10 @@ static bool extras_report(struct file_verify *verify, uint32_t db, struct syn_er
         bool is_decided = verdict_by_type(&verify->base, &verdict, clock_unix_ms());
         ASSERT(is_decided);
         if (verdict.kind == VERDICT_DIFFERENT) {
-            report(verify, db, &verify->names[i], verdict.difference, verdict.detail, "");
+            verify_report(
+                &verify->base, db, verify->names[i].bytes, verify->names[i].size, &verdict, "");
         } else {
-            verify->result.expired++;
+            verify->base.result.expired++;
         }
     }
     return true;
@@ -298,14 +265,14 @@ static bool extras_look(struct file_verify *verify,
                 file_is_own_key(verify->config, key->str, key->len)) {
                 continue;
             }
-            verify->result.keys_destination++;
+            verify->base.result.keys_destination++;
             if (!key_set_has(&verify->set, hash)) {
                 (void)key_set_try(&verify->set, hash);
                 verify->names[verify->count++] =
                     (struct verify_key){.bytes = key->str, .size = key->len};
             }
         }
-        if (!extras_report(verify, db, err) || !progress(verify, false, err)) {
+        if (!extras_report(verify, db, err) || !verify_progress(&verify->base, false, err)) {
             return false;
         }
     }
@@ -402,8 +369,8 @@ static bool passes(struct file_verify *verify, struct syn_err *err)
             "verification: the set of the files' keys does not fit into --memory at once: they "
             "and the destination are read about %llu times; %llu MiB would do with once",
             1ull << verify->set.part_bits,
-            (unsigned long long)(verify->result.keys_source * sizeof(uint64_t) * FILE_SET_SHARE *
-                                     5 / 4 / (1 << 20) +
+            (unsigned long long)(verify->base.result.keys_source * sizeof(uint64_t) *
+                                     FILE_SET_SHARE * 5 / 4 / (1 << 20) +
                                  1));
     }
     parts_push(&verify->set, 0, parts, &count);
@@ -425,23 +392,6 @@ static bool passes(struct file_verify *verify, struct syn_err *err)
 }
 
 /* ---- second looks ---- */
-
-static bool wait_interval(struct file_verify *verify, struct syn_err *err)
-{
-    uint64_t end = clock_monotonic_ms() + verify->config->verify_interval_ms;
-    for (;;) {
-        uint64_t now = clock_monotonic_ms();
-        if (now >= end) {
-            return true;
-        }
-        uint64_t part = end - now < PROGRESS_EVERY_MS ? end - now : PROGRESS_EVERY_MS;
-        const struct timespec time = {.tv_nsec = (long)part * 1000000};
-        nanosleep(&time, NULL);
-        if (!progress(verify, false, err)) {
-            return false;
-        }
-    }
-}
 
 static bool was_same(const struct file_verify *verify,
                      const struct file_outcome *before,
@@ -465,7 +415,7 @@ static void doubt_settle(struct file_verify *verify, struct file_doubt *doubt, u
         return;
     }
     doubt->is_settled = true;
-    verify->result.rechecked += outcome->verdict.kind != VERDICT_EXPIRED;
+    verify->base.result.rechecked += outcome->verdict.kind != VERDICT_EXPIRED;
     count_same(verify, outcome);
 }
 
@@ -517,7 +467,7 @@ static bool look_again(struct file_verify *verify, uint32_t *left, struct syn_er
             doubt_settle(verify, &verify->doubts[chosen[i]], i);
             *left += is_open(&verify->doubts[chosen[i]]);
         }
-        if (!progress(verify, false, err)) {
+        if (!verify_progress(&verify->base, false, err)) {
             return false;
         }
     }
@@ -528,16 +478,20 @@ static bool second_looks(struct file_verify *verify, struct syn_err *err)
 {
     uint32_t left = verify->doubt_count;
     for (uint64_t round = 0; round < verify->config->verify_rounds && left > 0; round++) {
-        if (!wait_interval(verify, err) || !look_again(verify, &left, err)) {
+        if (!verify_wait(&verify->base, verify->config->verify_interval_ms, err) ||
+            !look_again(verify, &left, err)) {
             return false;
         }
     }
     for (uint32_t i = 0; i < verify->doubt_count; i++) {
         const struct file_doubt *doubt = &verify->doubts[i];
         if (!doubt->is_settled) {
-            struct verify_key name = {.bytes = (const char *)doubt->name, .size = doubt->name_size};
-            const struct verdict *verdict = &doubt->outcome.verdict;
-            report(verify, doubt->key.db, &name, verdict->difference, verdict->detail, "");
+            verify_report(&verify->base,
+                          doubt->key.db,
+                          doubt->name,
+                          doubt->name_size,
+                          &doubt->outcome.verdict,
+                          "");
         }
     }
     return true;
@@ -600,7 +554,6 @@ static bool input_check(const struct config *config, struct syn_err *err)
 static bool destination_open(struct file_verify *verify, struct syn_err *err)
 {
     struct verify *base = &verify->base;
-    base->config = verify->config;
     base->has_delivery_times = true;
     if (!verify_side_open(&base->destination, SIDE_DESTINATION, verify->config, err)) {
         return false;
@@ -624,15 +577,11 @@ bool verify_file_run(const struct config *config,
         return ERR(err, SYN_CODE_MEMORY, "out of memory for a verification");
     }
     verify->config = config;
-    verify->on_difference = on_difference;
-    verify->on_progress = on_progress;
-    verify->arg = arg;
-    verify->started_ms = clock_monotonic_ms();
-    verify->progress_ms = verify->started_ms;
+    verify_begin(&verify->base, config, on_difference, on_progress, arg);
     bool ok = input_check(config, err) && buffers_make(verify, err) &&
               destination_open(verify, err) && passes(verify, err) && second_looks(verify, err) &&
-              progress(verify, true, err);
-    *result = verify->result;
+              verify_progress(&verify->base, true, err);
+    *result = verify->base.result;
     verify_deinit(verify);
     mem_free(MEM_ENGINE, verify);
     return ok;

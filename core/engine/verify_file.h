@@ -123,7 +123,8 @@ struct file_outcome {
 /* What the parts share. */
 struct file_verify {
     const struct config *config;
-    /* For the verdicts. Its source is no server: only what a file can tell is set. */
+    /* For the verdicts, the result and who is told. Its source is no server: only what a file can
+     * tell is set. */
     struct verify base;
     struct rdb_digest *digest;         /* of the file's values        */
     struct rdb_content_reader *reader; /* of the destination's values */
@@ -143,12 +144,6 @@ struct file_verify {
     uint32_t doubt_count;
     uint32_t doubt_capacity;
     uint64_t doubt_bytes;
-    struct syn_verify_result result;
-    syn_difference_callback *on_difference;
-    syn_verify_progress *on_progress;
-    void *arg;
-    uint64_t started_ms;
-    uint64_t progress_ms;
 };
 
 /* Fields of hashes that expire until then do not count: they are gone at the destination, or will

@@ -303,6 +303,26 @@ enum suspect_added suspects_add(struct suspects *suspects,
                                 size_t key_size,
                                 const struct verdict *verdict);
 
+/* ---- telling: verify.c ---- */
+
+/* Whom to tell, and when the time of the result begins. */
+void verify_begin(struct verify *verify,
+                  const struct config *config,
+                  syn_difference_callback *on_difference,
+                  syn_verify_progress *on_progress,
+                  void *arg);
+/* Tells the result so far, now and then, and at the end; false: nobody wants the rest. */
+MUST_CHECK bool verify_progress(struct verify *verify, bool is_end, struct syn_err *err);
+/* The same while it sleeps for so long. */
+MUST_CHECK bool verify_wait(struct verify *verify, uint64_t ms, struct syn_err *err);
+/* Counts a difference and tells it, the remark behind the verdict's own words. */
+void verify_report(struct verify *verify,
+                   uint32_t db,
+                   const void *key,
+                   size_t key_size,
+                   const struct verdict *verdict,
+                   const char *remark);
+
 /* ---- all ---- */
 
 /* syn_verify with a finished configuration. */

@@ -5,29 +5,12 @@
 
 #include <stdio.h>
 
+#include "tests/apply/select_lines.h"
 #include "tests/support/random.h"
 
 static struct select rules; /* large: not for a stack */
 
-static void with_rules(const char *const *lines)
-{
-    struct syn_err err;
-    select_init(&rules);
-    for (; *lines != NULL; lines++) {
-        size_t size = strcspn(*lines, " ");
-        for (unsigned list = 0; list < SELECT_LIST_COUNT; list++) {
-            const char *name = select_list_name((enum select_list)list);
-            if (strlen(name) == size && strncmp(*lines, name, size) == 0 &&
-                !select_add(&rules, (enum select_list)list, *lines + size + 1, &err)) {
-                fail_msg("%s", err.msg);
-            }
-        }
-    }
-    if (!select_finish(&rules, &err)) {
-        fail_msg("%s", err.msg);
-    }
-}
-#define RULES(...) with_rules((const char *const[]){__VA_ARGS__, NULL})
+#define RULES(...) select_lines(&rules, (const char *const[]){__VA_ARGS__, NULL})
 
 static struct rig *rig_of(struct rig_options options)
 {
@@ -522,7 +505,7 @@ static void test_snapshot_functions(void **state)
         {"exclude_prefix x", "0 FUNCTION LOAD REPLACE code\n0 SCRIPT LOAD body\n0 SET a 1\n"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        with_rules((const char *const[]){cases[i].rule, NULL});
+        select_lines(&rules, (const char *const[]){cases[i].rule, NULL});
         struct rig *rig = rig_of(NOTHING);
         feed_snapshot(rig, &rdb, 0);
         rig_expect(rig, 0, cases[i].expected);

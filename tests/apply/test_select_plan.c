@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "apply/select_plan.h"
+#include "tests/apply/select_lines.h"
 #include "tests/support/random.h"
 
 #define WORDS_MAX 64
@@ -20,26 +21,7 @@ static struct resp_cutter cutter;
 static struct select_output output;
 static uint8_t buffer[1 << 16];
 
-/* "exclude_prefix tmp:" for each; the list's name, a space, the text. */
-static void with_rules(const char *const *lines)
-{
-    struct syn_err err;
-    select_init(&rules);
-    for (; *lines != NULL; lines++) {
-        size_t size = strcspn(*lines, " ");
-        for (unsigned list = 0; list < SELECT_LIST_COUNT; list++) {
-            const char *name = select_list_name((enum select_list)list);
-            if (strlen(name) == size && strncmp(*lines, name, size) == 0 &&
-                !select_add(&rules, (enum select_list)list, *lines + size + 1, &err)) {
-                fail_msg("%s", err.msg);
-            }
-        }
-    }
-    if (!select_finish(&rules, &err)) {
-        fail_msg("%s", err.msg);
-    }
-}
-#define RULES(...) with_rules((const char *const[]){__VA_ARGS__, NULL})
+#define RULES(...) select_lines(&rules, (const char *const[]){__VA_ARGS__, NULL})
 
 /* A command's bytes from words; "" between two spaces is an empty one. */
 static size_t encode(const char *text, uint8_t *out)
@@ -512,7 +494,7 @@ static void test_every_command(void **state)
     uint32_t planned = 0;
     for (size_t set = 0; set < sizeof(sets) / sizeof(sets[0]); set++) {
         const char *lines[5] = {sets[set][0], sets[set][1], sets[set][2], sets[set][3]};
-        with_rules(lines);
+        select_lines(&rules, lines);
         for (size_t i = 0; i < count; i++) {
             for (uint32_t argc = 1; argc < 12; argc++) {
                 char words[512];

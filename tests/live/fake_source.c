@@ -13,26 +13,14 @@
 #include "core/base/alloc.h"
 #include "tests/support/random.h"
 #include "tests/support/servers.h"
+#include "tests/support/transfer.h"
 
 #define WORDS_MAX 8
 #define LOOK_MS 50 /* how soon a stop is seen */
 
-static bool send_all(int fd, const void *bytes, size_t size)
-{
-    const char *next = bytes;
-    while (size > 0) {
-        ssize_t sent = send(fd, next, size, MSG_NOSIGNAL);
-        if (sent <= 0)
-            return false;
-        next += sent;
-        size -= (size_t)sent;
-    }
-    return true;
-}
-
 static bool send_text(int fd, const char *text)
 {
-    return send_all(fd, text, strlen(text));
+    return test_send_all(fd, text, strlen(text));
 }
 
 /* Every piece leaves by itself: the socket has TCP_NODELAY. */
@@ -41,11 +29,11 @@ static bool send_pieces(const struct fake_source *source, int fd, const uint8_t 
     struct random random = {.state = size};
     uint32_t pieces = source->script.pieces;
     if (pieces == 0)
-        return send_all(fd, bytes, size);
+        return test_send_all(fd, bytes, size);
     for (size_t pos = 0; pos < size;) {
         size_t piece = 1 + random_below(&random, pieces);
         piece = piece < size - pos ? piece : size - pos;
-        if (!send_all(fd, bytes + pos, piece))
+        if (!test_send_all(fd, bytes + pos, piece))
             return false;
         pos += piece;
     }
@@ -215,7 +203,7 @@ static bool values_answer(struct fake_source *source, uint32_t i)
 {
     char bytes[16384];
     ssize_t got = recv(source->connections[i].values_fd, bytes, sizeof(bytes), 0);
-    return got > 0 && send_all(source->connections[i].fd, bytes, (size_t)got);
+    return got > 0 && test_send_all(source->connections[i].fd, bytes, (size_t)got);
 }
 
 /* ---- commands ---- */
@@ -271,7 +259,7 @@ static bool receive(struct fake_source *source, uint32_t i)
         if (source->connections[i].values_fd != 0) {
             size_t all = *size;
             *size = 0;
-            return send_all(source->connections[i].values_fd, in, all);
+            return test_send_all(source->connections[i].values_fd, in, all);
         }
         char *words[WORDS_MAX];
         size_t count;

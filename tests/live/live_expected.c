@@ -15,6 +15,7 @@
 #include "core/base/clock.h"
 #include "rdb/crc64.h"
 #include "tests/rdb/lines.h"
+#include "tests/support/transfer.h"
 
 #define LINE_MAX_BYTES 4096
 #define TTL_TOLERANCE_MS 3000 /* PTTL of servers without PEXPIRETIME */
@@ -449,26 +450,11 @@ struct expected {
     size_t count;
 };
 
-static char *file_read(const char *path)
-{
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        test_fatal("cannot open %s", path);
-    fseek(file, 0, SEEK_END);
-    long size = ftell(file);
-    rewind(file);
-    char *text = calloc(1, (size_t)size + 1);
-    if (text == NULL || fread(text, 1, (size_t)size, file) != (size_t)size)
-        test_fatal("cannot read %s", path);
-    fclose(file);
-    return text;
-}
-
 static void expected_read(struct expected *expected, const char *name)
 {
     char path[512];
     snprintf(path, sizeof(path), TEST_FIXTURES "/rdb/%s/expected.txt", name);
-    *expected = (struct expected){.text = file_read(path)};
+    *expected = (struct expected){.text = test_file_read(path, NULL)};
     expected->is_approx = strncmp(expected->text, "T approx\n", 9) == 0;
     expected->is_all = strstr(expected->text, "\nP all\n") != NULL;
     for (char *at = strstr(expected->text, "\nK "); at != NULL;) {

@@ -11,21 +11,10 @@
 
 #include "core/base/alloc.h"
 #include "tests/support/servers.h"
+#include "tests/support/transfer.h"
 
 #define LOOK_MS 50 /* how soon a stop is seen */
 #define NAME_MAX_BYTES 32
-
-static bool send_all(int fd, const char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
-        if (sent <= 0)
-            return false;
-        bytes += sent;
-        size -= (size_t)sent;
-    }
-    return true;
-}
 
 /* The size of the RESP item (command or reply) that begins at `at`, 0 if it is not whole. */
 static size_t item_size(const char *at, const char *end)
@@ -90,8 +79,8 @@ static bool send_thinned(int fd, const char *info)
     }
     char head[32];
     snprintf(head, sizeof(head), "$%zu\r\n", size);
-    bool ok =
-        send_all(fd, head, strlen(head)) && send_all(fd, text, size) && send_all(fd, "\r\n", 2);
+    bool ok = test_send_all(fd, head, strlen(head)) && test_send_all(fd, text, size) &&
+              test_send_all(fd, "\r\n", 2);
     mem_free(MEM_TOOLS, text);
     return ok;
 }
@@ -103,7 +92,7 @@ static bool pass_on(struct odd_server *server,
                     size_t size,
                     bool is_info)
 {
-    if (!send_all(connection->server_fd, command, size))
+    if (!test_send_all(connection->server_fd, command, size))
         return false;
     size_t got = 0;
     do {
@@ -114,8 +103,9 @@ static bool pass_on(struct odd_server *server,
         got += (size_t)more;
         server->reply[got] = '\0';
     } while (item_size(server->reply, server->reply + got) == 0);
-    return is_info && server->script.hides_version ? send_thinned(connection->fd, server->reply)
-                                                   : send_all(connection->fd, server->reply, got);
+    return is_info && server->script.hides_version
+               ? send_thinned(connection->fd, server->reply)
+               : test_send_all(connection->fd, server->reply, got);
 }
 
 /* False: the connection is to be closed. */
@@ -131,7 +121,7 @@ static bool serve(struct odd_server *server,
     atomic_store_relaxed(&server->refusals, atomic_load_relaxed(&server->refusals) + 1);
     char answer[64];
     snprintf(answer, sizeof(answer), "-ERR unknown command '%s'\r\n", name);
-    return !server->script.closes && send_all(connection->fd, answer, strlen(answer));
+    return !server->script.closes && test_send_all(connection->fd, answer, strlen(answer));
 }
 
 static bool receive(struct odd_server *server, struct odd_connection *connection)

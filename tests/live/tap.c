@@ -14,6 +14,7 @@
 #include "core/base/alloc.h"
 #include "core/base/atomic.h"
 #include "tests/support/servers.h"
+#include "tests/support/transfer.h"
 
 #define LOOK_MS 50 /* how soon a stop is seen */
 #define BUFFER_BYTES 65536
@@ -137,18 +138,6 @@ take(struct tap *tap, struct connection *connection, int side, const char *bytes
 
 /* ---- connections ---- */
 
-static bool pass(int fd, const char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
-        if (sent <= 0)
-            return false;
-        bytes += sent;
-        size -= (size_t)sent;
-    }
-    return true;
-}
-
 /* Commands are noted before they are passed on, so that a reply never comes first. */
 static bool serve(struct tap *tap, struct connection *connection, int side)
 {
@@ -157,7 +146,7 @@ static bool serve(struct tap *tap, struct connection *connection, int side)
     if (got <= 0)
         return false;
     take(tap, connection, side, buffer, (size_t)got);
-    return pass(connection->fds[1 - side], buffer, (size_t)got);
+    return test_send_all(connection->fds[1 - side], buffer, (size_t)got);
 }
 
 static void close_connection(struct connection *connection)

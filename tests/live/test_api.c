@@ -15,10 +15,8 @@
 #include "core/base/atomic.h"
 #include "core/base/clock.h"
 #include "core/engine/syn.h"
-#include "tests/live/live.h"
+#include "tests/live/sides.h"
 #include "tests/support/process.h"
-
-static struct live_side source, destination;
 
 struct seen {
     _Atomic int kinds[4];
@@ -34,30 +32,6 @@ static void on_event(void *arg, const struct syn_event *event)
         atomic_add_relaxed(&seen->phases[event->phase], 1);
     if (event->text == NULL || event->text[0] == '\0' || strchr(event->text, '\n') != NULL)
         atomic_add_relaxed(&seen->texts_bad, 1);
-}
-
-static int start_sides(void **state)
-{
-    (void)state;
-    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    live_side_start(&destination, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    return 0;
-}
-
-static int stop_sides(void **state)
-{
-    (void)state;
-    live_side_stop(&source);
-    live_side_stop(&destination);
-    return 0;
-}
-
-static int empty_sides(void **state)
-{
-    (void)state;
-    test_command_ok(live_redis(&source), "FLUSHALL");
-    test_command_ok(live_redis(&destination), "FLUSHALL");
-    return 0;
 }
 
 static struct syn_engine *open_engine(const char *more)
@@ -300,7 +274,7 @@ static void run_example(const char *path)
 {
     char text[700], out[160], err[160];
     int status;
-    empty_sides(NULL);
+    sides_empty(NULL);
     dataset_load(source.client, 4, 5);
     snprintf(text,
              sizeof(text),
@@ -388,17 +362,17 @@ static void test_examples(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_life, empty_sides),
-        cmocka_unit_test_setup(test_pause, empty_sides),
-        cmocka_unit_test_setup(test_early_ends, empty_sides),
-        cmocka_unit_test_setup(test_errors, empty_sides),
-        cmocka_unit_test_setup(test_failure_event, empty_sides),
-        cmocka_unit_test_setup(test_verify, empty_sides),
-        cmocka_unit_test_setup(test_file, empty_sides),
-        cmocka_unit_test_setup(test_examples, empty_sides),
+        cmocka_unit_test_setup(test_life, sides_empty),
+        cmocka_unit_test_setup(test_pause, sides_empty),
+        cmocka_unit_test_setup(test_early_ends, sides_empty),
+        cmocka_unit_test_setup(test_errors, sides_empty),
+        cmocka_unit_test_setup(test_failure_event, sides_empty),
+        cmocka_unit_test_setup(test_verify, sides_empty),
+        cmocka_unit_test_setup(test_file, sides_empty),
+        cmocka_unit_test_setup(test_examples, sides_empty),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
-    return cmocka_run_group_tests(tests, start_sides, stop_sides);
+    return cmocka_run_group_tests(tests, sides_start, sides_stop);
 }

@@ -12,33 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/live/live.h"
+#include "tests/live/sides.h"
 #include "tests/support/fake_peer.h"
 
-static struct live_side source, destination;
-
-static int start_sides(void **state)
+/* Empty, but for one key at the source. */
+static int one_key(void **state)
 {
-    (void)state;
-    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    live_side_start(&destination, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    return 0;
-}
-
-static int stop_sides(void **state)
-{
-    (void)state;
-    live_side_stop(&source);
-    live_side_stop(&destination);
-    return 0;
-}
-
-static int empty_sides(void **state)
-{
-    (void)state;
-    test_command_ok(live_redis(&source), "FLUSHALL");
+    sides_empty(state);
     test_command_ok(live_redis(&source), "SET key value");
-    test_command_ok(live_redis(&destination), "FLUSHALL");
     return 0;
 }
 
@@ -423,29 +404,29 @@ static void test_empty_database_to_a_cluster(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_unknown_host, empty_sides),
-        cmocka_unit_test_setup(test_refused, empty_sides),
-        cmocka_unit_test_setup(test_wrong_credentials, empty_sides),
-        cmocka_unit_test_setup(test_no_permission, empty_sides),
-        cmocka_unit_test_setup(test_permission_withdrawn, empty_sides),
-        cmocka_unit_test_setup(test_not_a_redis, empty_sides),
-        cmocka_unit_test_setup(test_same_server, empty_sides),
-        cmocka_unit_test_setup(test_destination_is_replica, empty_sides),
-        cmocka_unit_test_setup(test_source_replica_without_link, empty_sides),
-        cmocka_unit_test_setup(test_uncovered_slots, empty_sides),
-        cmocka_unit_test_setup(test_destination_dies_in_snapshot, empty_sides),
-        cmocka_unit_test_setup(test_destination_dies_in_live, empty_sides),
-        cmocka_unit_test_setup(test_source_dies_without_retry, empty_sides),
-        cmocka_unit_test_setup(test_source_dies_with_little_retry, empty_sides),
-        cmocka_unit_test_setup(test_destination_out_of_memory, empty_sides),
-        cmocka_unit_test_setup(test_destination_misconf, empty_sides),
-        cmocka_unit_test_setup(test_destination_fails_over, empty_sides),
-        cmocka_unit_test_setup(test_too_few_databases, empty_sides),
-        cmocka_unit_test_setup(test_database_of_a_cluster, empty_sides),
-        cmocka_unit_test_setup(test_empty_database_to_a_cluster, empty_sides),
+        cmocka_unit_test_setup(test_unknown_host, one_key),
+        cmocka_unit_test_setup(test_refused, one_key),
+        cmocka_unit_test_setup(test_wrong_credentials, one_key),
+        cmocka_unit_test_setup(test_no_permission, one_key),
+        cmocka_unit_test_setup(test_permission_withdrawn, one_key),
+        cmocka_unit_test_setup(test_not_a_redis, one_key),
+        cmocka_unit_test_setup(test_same_server, one_key),
+        cmocka_unit_test_setup(test_destination_is_replica, one_key),
+        cmocka_unit_test_setup(test_source_replica_without_link, one_key),
+        cmocka_unit_test_setup(test_uncovered_slots, one_key),
+        cmocka_unit_test_setup(test_destination_dies_in_snapshot, one_key),
+        cmocka_unit_test_setup(test_destination_dies_in_live, one_key),
+        cmocka_unit_test_setup(test_source_dies_without_retry, one_key),
+        cmocka_unit_test_setup(test_source_dies_with_little_retry, one_key),
+        cmocka_unit_test_setup(test_destination_out_of_memory, one_key),
+        cmocka_unit_test_setup(test_destination_misconf, one_key),
+        cmocka_unit_test_setup(test_destination_fails_over, one_key),
+        cmocka_unit_test_setup(test_too_few_databases, one_key),
+        cmocka_unit_test_setup(test_database_of_a_cluster, one_key),
+        cmocka_unit_test_setup(test_empty_database_to_a_cluster, one_key),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
-    return cmocka_run_group_tests(tests, start_sides, stop_sides);
+    return cmocka_run_group_tests(tests, sides_start, sides_stop);
 }

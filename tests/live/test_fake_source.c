@@ -15,6 +15,7 @@
 #include "rdb/rdb.h"
 #include "tests/live/fake_source.h"
 #include "tests/live/live.h"
+#include "tests/support/transfer.h"
 
 static struct live_side destination;
 
@@ -28,16 +29,7 @@ static struct bytes fixture(const char *name)
     char path[512];
     struct bytes bytes;
     snprintf(path, sizeof(path), "%s/%s", TEST_FIXTURES, name);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        test_fatal("cannot open %s", path);
-    fseek(file, 0, SEEK_END);
-    bytes.size = (size_t)ftell(file);
-    rewind(file);
-    bytes.at = malloc(bytes.size);
-    assert_non_null(bytes.at);
-    assert_int_equal(fread(bytes.at, 1, bytes.size, file), bytes.size);
-    fclose(file);
+    bytes.at = (uint8_t *)test_file_read(path, &bytes.size);
     return bytes;
 }
 

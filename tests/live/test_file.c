@@ -16,6 +16,7 @@
 
 #include "tests/live/file_rig.h"
 #include "tests/support/process.h"
+#include "tests/support/transfer.h"
 
 #define MIB (1u << 20)
 #define OVERHEAD_BYTES (16 * MIB) /* the program itself, stacks and the allocator's slack */
@@ -117,49 +118,11 @@ static void write_file(const char *name, const void *bytes, size_t size)
         test_fatal("cannot write %s", path);
 }
 
-static char *read_file(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        test_fatal("cannot open %s", path);
-    fseek(file, 0, SEEK_END);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    char *bytes = malloc(*size);
-    if (bytes == NULL || fread(bytes, 1, *size, file) != *size)
-        test_fatal("cannot read %s", path);
-    fclose(file);
-    return bytes;
-}
-
 static char *read_fixture(const char *name, size_t *size)
 {
     char path[512];
     snprintf(path, sizeof(path), TEST_FIXTURES "/rdb/%s/dump.rdb", name);
-    return read_file(path, size);
-}
-
-/* Under a sanitizer, which keeps what was freed, nothing that could be compared. */
-static uint64_t peak_memory(const struct test_cli *cli)
-{
-#ifdef __SANITIZE_ADDRESS__
-    (void)cli;
-    return 1;
-#else
-    char path[64], line[256];
-    unsigned long long kib = 0;
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)cli->pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        test_fatal("cannot open %s", path);
-    while (fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, "VmHWM:", 6) == 0)
-            kib = strtoull(line + 6, NULL, 10);
-    }
-    fclose(file);
-    assert_int_not_equal(kib, 0);
-    return kib * 1024;
-#endif
+    return test_file_read(path, size);
 }
 
 /* Those of this type in a record of losses are of these keys, in this order, with this outcome. */
@@ -426,7 +389,7 @@ static int shell(const char *command, char **errors)
         test_fatal("did not end: %s", command);
     }
     size_t size;
-    char *text = read_file(err, &size);
+    char *text = test_file_read(err, &size);
     *errors = strndup(text, size);
     free(text);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -655,7 +618,7 @@ static void change_while_read(const char *name, off_t by, const char *wanted)
     char path[300], uri[320], saved[300];
     struct test_cli cli;
     size_t size;
-    char *bytes = read_file(file_save(live_redis(&source), &source.server, saved), &size);
+    char *bytes = test_file_read(file_save(live_redis(&source), &source.server, saved), &size);
     write_file(name, bytes, size);
     free(bytes);
     file_spawn(&cli, uri_of(uri, name), "--memory", "8m", "--snapshot-bytes", "4m", NULL);
@@ -736,7 +699,7 @@ static void test_bigger_than_memory(void **state)
             same = now == before ? same + 1 : 0;
             before = now;
         }
-        assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+        assert_in_range(test_cli_peak_bytes(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
         test_server_thaw(&file_destination->server);
     }
     live_expect_end(&cli, 0, NULL);

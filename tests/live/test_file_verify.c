@@ -17,38 +17,18 @@
 
 #include "core/base/clock.h"
 #include "tests/live/live_expected.h"
+#include "tests/live/sides.h"
 
 #define MIB (1u << 20)
 #define OVERHEAD_BYTES (16 * MIB)
 #define WORDS_MAX 24
 
-static struct live_side source, destination;
 static char uri[400];
 
-static int start_sides(void **state)
+static int start_all(void **state)
 {
-    (void)state;
-    live_side_start(&source, "redis-7.0", 0, 0, NULL);
-    live_side_start(&destination, TEST_REQUIRED_VERSION, 0, 0, NULL);
+    sides_start(state);
     snprintf(uri, sizeof(uri), "file://%s/dump.rdb", source.server.folder);
-    return 0;
-}
-
-static int stop_sides(void **state)
-{
-    (void)state;
-    live_side_stop(&source);
-    live_side_stop(&destination);
-    return 0;
-}
-
-static int empty_sides(void **state)
-{
-    (void)state;
-    test_command_ok(live_redis(&source), "FLUSHALL");
-    test_command_ok(live_redis(&destination), "FLUSHALL");
-    test_command_ok(live_redis(&source), "FUNCTION FLUSH");
-    test_command_ok(live_redis(&destination), "FUNCTION FLUSH");
     return 0;
 }
 
@@ -545,20 +525,20 @@ static void test_files_that_are_no_good(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_equal, empty_sides),
-        cmocka_unit_test_setup(test_each_difference, empty_sides),
-        cmocka_unit_test_setup(test_databases, empty_sides),
-        cmocka_unit_test_setup(test_expired, empty_sides),
-        cmocka_unit_test_setup(test_expired_fields, empty_sides),
-        cmocka_unit_test_setup(test_late_arrival, empty_sides),
-        cmocka_unit_test_setup(test_cluster, empty_sides),
-        cmocka_unit_test_setup(test_more_keys_than_memory, empty_sides),
-        cmocka_unit_test_setup(test_large_values, empty_sides),
-        cmocka_unit_test_setup(test_memory, empty_sides),
-        cmocka_unit_test_setup(test_files_that_are_no_good, empty_sides),
+        cmocka_unit_test_setup(test_equal, sides_empty_functions),
+        cmocka_unit_test_setup(test_each_difference, sides_empty_functions),
+        cmocka_unit_test_setup(test_databases, sides_empty_functions),
+        cmocka_unit_test_setup(test_expired, sides_empty_functions),
+        cmocka_unit_test_setup(test_expired_fields, sides_empty_functions),
+        cmocka_unit_test_setup(test_late_arrival, sides_empty_functions),
+        cmocka_unit_test_setup(test_cluster, sides_empty_functions),
+        cmocka_unit_test_setup(test_more_keys_than_memory, sides_empty_functions),
+        cmocka_unit_test_setup(test_large_values, sides_empty_functions),
+        cmocka_unit_test_setup(test_memory, sides_empty_functions),
+        cmocka_unit_test_setup(test_files_that_are_no_good, sides_empty_functions),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
-    return cmocka_run_group_tests(tests, start_sides, stop_sides);
+    return cmocka_run_group_tests(tests, start_all, sides_stop);
 }

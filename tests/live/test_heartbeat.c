@@ -11,35 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/live/live.h"
+#include "tests/live/sides.h"
 
 #define PREFIX "DTS_REDIS_TIMESTAMP_HEARTBEAT"
-
-static struct live_side source, destination;
-
-static int start_sides(void **state)
-{
-    (void)state;
-    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    live_side_start(&destination, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    return 0;
-}
-
-static int stop_sides(void **state)
-{
-    (void)state;
-    live_side_stop(&source);
-    live_side_stop(&destination);
-    return 0;
-}
-
-static int empty_sides(void **state)
-{
-    (void)state;
-    test_command_ok(live_redis(&source), "FLUSHALL");
-    test_command_ok(live_redis(&destination), "FLUSHALL");
-    return 0;
-}
 
 /* Names that match, but for what the task itself keeps at the destination. */
 static uint64_t count_keys(const struct live_side *side, const char *pattern)
@@ -239,15 +213,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_versions_all),
-        cmocka_unit_test_setup(test_cluster, empty_sides),
-        cmocka_unit_test_setup(test_growing, empty_sides),
-        cmocka_unit_test_setup(test_off, empty_sides),
-        cmocka_unit_test_setup(test_prefix, empty_sides),
-        cmocka_unit_test_setup(test_refused, empty_sides),
-        cmocka_unit_test_setup(test_replica, empty_sides),
+        cmocka_unit_test_setup(test_cluster, sides_empty),
+        cmocka_unit_test_setup(test_growing, sides_empty),
+        cmocka_unit_test_setup(test_off, sides_empty),
+        cmocka_unit_test_setup(test_prefix, sides_empty),
+        cmocka_unit_test_setup(test_refused, sides_empty),
+        cmocka_unit_test_setup(test_replica, sides_empty),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
-    return cmocka_run_group_tests(tests, start_sides, stop_sides);
+    return cmocka_run_group_tests(tests, sides_start, sides_stop);
 }

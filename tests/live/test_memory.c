@@ -50,23 +50,6 @@ static int empty_sides(void **state)
     return 0;
 }
 
-static uint64_t peak_memory(const struct test_cli *cli)
-{
-    char path[64], line[256];
-    unsigned long long kib = 0;
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)cli->pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        test_fatal("cannot open %s", path);
-    while (fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, "VmHWM:", 6) == 0)
-            kib = strtoull(line + 6, NULL, 10);
-    }
-    fclose(file);
-    assert_int_not_equal(kib, 0);
-    return kib * 1024;
-}
-
 /* User and system time of the process. */
 static uint64_t cpu_ms(const struct test_cli *cli)
 {
@@ -117,7 +100,7 @@ static void stall(const char *io, const char *threads)
     }
     test_server_thaw(&destination.server);
     live_wait_level(&cli, &source);
-    assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+    assert_in_range(test_cli_peak_bytes(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
     json_t *progress = live_event(&cli, "progress");
     int64_t used = json_integer_value(json_object_get(progress, "memory_bytes"));
     int64_t limit = json_integer_value(json_object_get(progress, "memory_limit_bytes"));
@@ -161,7 +144,7 @@ static void test_stalled_in_snapshot(void **state)
     }
     test_server_thaw(&destination.server);
     live_wait_level(&cli, &source);
-    assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+    assert_in_range(test_cli_peak_bytes(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
     live_stop(&cli);
     live_assert_equal(&source, &destination);
 }
@@ -208,13 +191,13 @@ static void test_big_values(void **state)
     live_spawn(&cli, &source, &destination, "--memory", "32m", "--lanes", "2", NULL);
     live_wait_phase(&cli, "live");
     live_wait_level(&cli, &source);
-    assert_in_range(peak_memory(&cli), 1, 32 * MIB + OVERHEAD_BYTES);
+    assert_in_range(test_cli_peak_bytes(&cli), 1, 32 * MIB + OVERHEAD_BYTES);
     assert_int_equal(dataset_compare(source.client, destination.client, NULL), 0);
     /* A command is one item of the stream: a third of the limit is what is promised to fit. */
     test_command_ok(from, "SET big:live %b", text, (size_t)(10 * MIB));
     test_command_ok(from, "APPEND big:live %b", text, (size_t)(2 * MIB));
     live_wait_level(&cli, &source);
-    assert_in_range(peak_memory(&cli), 1, 32 * MIB + OVERHEAD_BYTES);
+    assert_in_range(test_cli_peak_bytes(&cli), 1, 32 * MIB + OVERHEAD_BYTES);
     live_stop(&cli);
     free(text);
     test_command_ok(from, "CONFIG SET rdbcompression yes");
@@ -256,7 +239,7 @@ static void test_bigger_than_memory(void **state)
     live_wait_phase(&cli, "live");
     live_wait_level(&cli, &source);
     assert_int_equal(live_total(&cli, "values_rewritten"), 3);
-    assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+    assert_in_range(test_cli_peak_bytes(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
     live_stop(&cli);
     test_command_ok(from, "CONFIG SET rdbcompression yes");
     live_assert_equal(&source, &destination);
@@ -319,7 +302,7 @@ static void test_read_again(void **state)
         while (live_total(&cli, "keys_refetched_large") < copies)
             test_poll(deadline, "large keys to be read again");
         live_wait_level(&cli, &source);
-        assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+        assert_in_range(test_cli_peak_bytes(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
         test_command_ok(from, "ACL SETUSER default -hscan -lrange -zrange");
     }
     live_stop(&cli);
@@ -349,7 +332,7 @@ static void test_many_read_again(void **state)
     while (live_total(&cli, "keys_refetched") < 400)
         test_poll(deadline, "keys to be read again");
     live_wait_level(&cli, &source);
-    assert_in_range(peak_memory(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
+    assert_in_range(test_cli_peak_bytes(&cli), 1, 8 * MIB + OVERHEAD_BYTES);
     live_stop(&cli);
     live_assert_equal(&source, &destination);
 }

@@ -12,35 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/live/live.h"
-
-static struct live_side source, destination;
-
-static int start_sides(void **state)
-{
-    (void)state;
-    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    live_side_start(&destination, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    return 0;
-}
-
-static int stop_sides(void **state)
-{
-    (void)state;
-    live_side_stop(&source);
-    live_side_stop(&destination);
-    return 0;
-}
-
-static int empty_sides(void **state)
-{
-    (void)state;
-    test_command_ok(live_redis(&source), "FLUSHALL");
-    test_command_ok(live_redis(&destination), "FLUSHALL");
-    test_command_ok(live_redis(&source), "FUNCTION FLUSH");
-    test_command_ok(live_redis(&destination), "FUNCTION FLUSH");
-    return 0;
-}
+#include "tests/live/sides.h"
 
 static void assert_text(redisContext *context, const char *key, const char *wanted)
 {
@@ -462,24 +434,24 @@ static void test_pfcount(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_once, empty_sides),
-        cmocka_unit_test_setup(test_once_under_load, empty_sides),
-        cmocka_unit_test_setup(test_snapshot_only, empty_sides),
-        cmocka_unit_test_setup(test_sigint_drains, empty_sides),
-        cmocka_unit_test_setup(test_sigterm_drains, empty_sides),
-        cmocka_unit_test_setup(test_drain_behind, empty_sides),
-        cmocka_unit_test_setup(test_second_sigint, empty_sides),
-        cmocka_unit_test_setup(test_drain_timeout, empty_sides),
-        cmocka_unit_test_setup(test_chosen_databases, empty_sides),
-        cmocka_unit_test_setup(test_mapped_databases, empty_sides),
-        cmocka_unit_test_setup(test_database_commands, empty_sides),
-        cmocka_unit_test_setup(test_nonempty_stop, empty_sides),
-        cmocka_unit_test_setup(test_nonempty_overwrite, empty_sides),
-        cmocka_unit_test_setup(test_functions, empty_sides),
-        cmocka_unit_test_setup(test_pfcount, empty_sides),
+        cmocka_unit_test_setup(test_once, sides_empty_functions),
+        cmocka_unit_test_setup(test_once_under_load, sides_empty_functions),
+        cmocka_unit_test_setup(test_snapshot_only, sides_empty_functions),
+        cmocka_unit_test_setup(test_sigint_drains, sides_empty_functions),
+        cmocka_unit_test_setup(test_sigterm_drains, sides_empty_functions),
+        cmocka_unit_test_setup(test_drain_behind, sides_empty_functions),
+        cmocka_unit_test_setup(test_second_sigint, sides_empty_functions),
+        cmocka_unit_test_setup(test_drain_timeout, sides_empty_functions),
+        cmocka_unit_test_setup(test_chosen_databases, sides_empty_functions),
+        cmocka_unit_test_setup(test_mapped_databases, sides_empty_functions),
+        cmocka_unit_test_setup(test_database_commands, sides_empty_functions),
+        cmocka_unit_test_setup(test_nonempty_stop, sides_empty_functions),
+        cmocka_unit_test_setup(test_nonempty_overwrite, sides_empty_functions),
+        cmocka_unit_test_setup(test_functions, sides_empty_functions),
+        cmocka_unit_test_setup(test_pfcount, sides_empty_functions),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
-    return cmocka_run_group_tests(tests, start_sides, stop_sides);
+    return cmocka_run_group_tests(tests, sides_start, sides_stop);
 }

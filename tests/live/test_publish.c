@@ -12,35 +12,9 @@
 #include <string.h>
 
 #include "core/base/slot.h"
-#include "tests/live/live.h"
+#include "tests/live/sides.h"
 
 #define MESSAGES 300
-
-static struct live_side source, destination;
-
-static int start_sides(void **state)
-{
-    (void)state;
-    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    live_side_start(&destination, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    return 0;
-}
-
-static int stop_sides(void **state)
-{
-    (void)state;
-    live_side_stop(&source);
-    live_side_stop(&destination);
-    return 0;
-}
-
-static int empty_sides(void **state)
-{
-    (void)state;
-    test_command_ok(live_redis(&source), "FLUSHALL");
-    test_command_ok(live_redis(&destination), "FLUSHALL");
-    return 0;
-}
 
 /* A connection of its own that has subscribed. */
 static redisContext *subscribe(uint16_t port, const char *command, const char *channel)
@@ -212,14 +186,14 @@ static void test_account(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_forward, empty_sides),
-        cmocka_unit_test_setup(test_drop, empty_sides),
-        cmocka_unit_test_setup(test_cluster, empty_sides),
-        cmocka_unit_test_setup(test_old, empty_sides),
-        cmocka_unit_test_setup(test_account, empty_sides),
+        cmocka_unit_test_setup(test_forward, sides_empty),
+        cmocka_unit_test_setup(test_drop, sides_empty),
+        cmocka_unit_test_setup(test_cluster, sides_empty),
+        cmocka_unit_test_setup(test_old, sides_empty),
+        cmocka_unit_test_setup(test_account, sides_empty),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
-    return cmocka_run_group_tests(tests, start_sides, stop_sides);
+    return cmocka_run_group_tests(tests, sides_start, sides_stop);
 }

@@ -15,34 +15,8 @@
 
 #include "core/base/clock.h"
 #include "core/engine/syn.h"
-#include "tests/live/live.h"
+#include "tests/live/sides.h"
 #include "tests/support/random.h"
-
-static struct live_side source, destination;
-
-static int start_sides(void **state)
-{
-    (void)state;
-    live_side_start(&source, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    live_side_start(&destination, TEST_REQUIRED_VERSION, 0, 0, NULL);
-    return 0;
-}
-
-static int stop_sides(void **state)
-{
-    (void)state;
-    live_side_stop(&source);
-    live_side_stop(&destination);
-    return 0;
-}
-
-static int empty_sides(void **state)
-{
-    (void)state;
-    test_command_ok(live_redis(&source), "FLUSHALL");
-    test_command_ok(live_redis(&destination), "FLUSHALL");
-    return 0;
-}
 
 static void write_keys(const struct live_side *side, const char *prefix, int count, int size)
 {
@@ -149,7 +123,7 @@ static void test_live(void **state)
         assert_took(begin_ms, rates[i].amount, rates[i].per_s);
         live_stop(&cli);
         live_assert_equal(&source, &destination);
-        empty_sides(NULL);
+        sides_empty(NULL);
     }
 }
 
@@ -347,16 +321,16 @@ static void test_flapping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_snapshot, empty_sides),
-        cmocka_unit_test_setup(test_live, empty_sides),
-        cmocka_unit_test_setup(test_stop, empty_sides),
-        cmocka_unit_test_setup(test_pressure, empty_sides),
+        cmocka_unit_test_setup(test_snapshot, sides_empty),
+        cmocka_unit_test_setup(test_live, sides_empty),
+        cmocka_unit_test_setup(test_stop, sides_empty),
+        cmocka_unit_test_setup(test_pressure, sides_empty),
         cmocka_unit_test(test_cluster),
-        cmocka_unit_test_setup(test_change, empty_sides),
-        cmocka_unit_test_setup(test_flapping, empty_sides),
+        cmocka_unit_test_setup(test_change, sides_empty),
+        cmocka_unit_test_setup(test_flapping, sides_empty),
     };
     cmocka_set_test_filter(getenv("SYNCLINE_TEST_FILTER"));
     if (!test_cli_available())
         return 77;
-    return cmocka_run_group_tests(tests, start_sides, stop_sides);
+    return cmocka_run_group_tests(tests, sides_start, sides_stop);
 }

@@ -184,6 +184,22 @@ void listpack_integer(struct build *build, int64_t value)
     }
 }
 
+void build_stream_nodes(struct build *build)
+{
+    /* The master entry: one entry, none deleted, no fields. Then flags, ms, seq, 5 = 6, back. */
+    static const int8_t entry[] = {1, 0, 0, 0, 0, 0, 0, 1, 5, 6, 6};
+    static struct build node; /* large: not for a stack */
+    listpack_begin(&node);
+    for (size_t i = 0; i < sizeof(entry); i++) {
+        listpack_integer(&node, entry[i]);
+    }
+    listpack_end(&node);
+    build_bytes(build, "\x01\x10", 2);
+    build_u64_be(build, 9);
+    build_u64_be(build, 1);
+    build_blob(build, &node);
+}
+
 /* ---- ziplists ---- */
 
 void ziplist_begin(struct build *build)

@@ -36,6 +36,9 @@ void listpack_end(struct build *build);
  * sizes where the families differ. */
 void listpack_raw(struct build *build, const void *bytes, size_t size, bool is_long);
 
+/* The nodes of a stream: one, with one entry, 9-1. What a stream has behind them is to follow. */
+void build_stream_nodes(struct build *build);
+
 void ziplist_begin(struct build *build);
 void ziplist_raw(struct build *build, const void *bytes, size_t size);
 void ziplist_text(struct build *build, const char *text);

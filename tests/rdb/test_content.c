@@ -19,7 +19,6 @@
 #define EXPIRIES RDB_DETAIL_EXPIRIES
 
 static struct build value;
-static struct build blob;
 static struct rdb_content_reader *reader;
 static uint8_t payload[BUILD_BYTES_MAX + 16];
 
@@ -235,17 +234,8 @@ static struct rdb_content of_stream(const struct stream *from)
 {
     static const uint8_t types[] = {
         0, RDB_TYPE_STREAM_LISTPACKS, RDB_TYPE_STREAM_LISTPACKS_2, RDB_TYPE_STREAM_LISTPACKS_3};
-    static const int8_t entry[] = {1, 0, 0, 0, 0, 0, 0, 1, 5, 6, 6};
-    listpack_begin(&blob);
-    for (size_t i = 0; i < sizeof(entry); i++) {
-        listpack_integer(&blob, entry[i]);
-    }
-    listpack_end(&blob);
     build_reset(&value);
-    build_bytes(&value, "\x01\x10", 2);
-    build_u64_be(&value, 9);
-    build_u64_be(&value, 1);
-    build_blob(&value, &blob);
+    build_stream_nodes(&value);
     build_len(&value, 1);
     build_len(&value, from->last_id);
     build_len(&value, 1);

@@ -187,17 +187,8 @@ static struct rdb_digest_value of_stream(unsigned version, uint64_t seen_ms, uns
 {
     static const uint8_t types[] = {
         0, RDB_TYPE_STREAM_LISTPACKS, RDB_TYPE_STREAM_LISTPACKS_2, RDB_TYPE_STREAM_LISTPACKS_3};
-    static const int8_t entry[] = {1, 0, 0, 0, 0, 0, 0, 1, 5, 6, 6};
-    listpack_begin(&blob);
-    for (size_t i = 0; i < sizeof(entry); i++) {
-        listpack_integer(&blob, entry[i]);
-    }
-    listpack_end(&blob);
     build_reset(&value);
-    build_bytes(&value, "\x01\x10", 2);
-    build_u64_be(&value, 9);
-    build_u64_be(&value, 1);
-    build_blob(&value, &blob);
+    build_stream_nodes(&value);
     build_bytes(&value, "\x01\x09\x01", 3);
     if (version >= 2) {
         build_bytes(&value, "\x09\x01\x08\x00\x02", 5);

@@ -8,6 +8,7 @@
 #include "tests/support/cli.h"
 #include "tests/support/process.h"
 #include "tests/support/servers.h"
+#include "tests/support/transfer.h"
 
 #define WORDS_MAX 64
 
@@ -84,31 +85,37 @@ void test_cli_signal(struct test_cli *cli, int signal)
         test_fatal("the program to stop ended");
 }
 
-static char *read_file(const char *path)
-{
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        test_fatal("cannot open %s", path);
-    fseek(file, 0, SEEK_END);
-    long size = ftell(file);
-    rewind(file);
-    /* The caller frees with free, as with any text from a C library. */
-    char *text = calloc(1, (size_t)size + 1);
-    if (text == NULL)
-        test_fatal("out of memory");
-    text[fread(text, 1, (size_t)size, file)] = '\0';
-    fclose(file);
-    return text;
-}
-
 char *test_cli_output(const struct test_cli *cli)
 {
-    return read_file(cli->out_path);
+    return test_file_read(cli->out_path, NULL);
 }
 
 char *test_cli_errors(const struct test_cli *cli)
 {
-    return read_file(cli->err_path);
+    return test_file_read(cli->err_path, NULL);
+}
+
+uint64_t test_cli_peak_bytes(const struct test_cli *cli)
+{
+#ifdef __SANITIZE_ADDRESS__
+    (void)cli;
+    return 1;
+#else
+    char path[64], line[256];
+    unsigned long long kib = 0;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)cli->pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        test_fatal("cannot open %s", path);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = strtoull(line + 6, NULL, 10);
+    }
+    fclose(file);
+    if (kib == 0)
+        test_fatal("%s does not tell the peak of memory", path);
+    return kib * 1024;
+#endif
 }
 
 static void print_outputs(const struct test_cli *cli)

@@ -31,6 +31,9 @@ void test_cli_kill(struct test_cli *cli);
 /* What it wrote so far; the caller frees with free. */
 char *test_cli_output(const struct test_cli *cli);
 char *test_cli_errors(const struct test_cli *cli);
+/* The most memory that it has had, while it runs; 1 under a sanitizer, which keeps what was freed.
+ */
+uint64_t test_cli_peak_bytes(const struct test_cli *cli);
 /* Waits until its standard output holds `text`; fatal when it ends or the time passes before. */
 void test_cli_wait_output(struct test_cli *cli, const char *text, uint32_t timeout_ms);
 
