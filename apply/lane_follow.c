@@ -169,7 +169,14 @@ static void reply_take(const redisReply *from, struct reply *out)
     case REDIS_REPLY_ARRAY:
         out->kind = REPLY_ARRAY;
         out->integer = (int64_t)from->elements;
+        out->number_min = INT64_MAX;
+        out->number_max = INT64_MIN;
         for (size_t i = 0; i < from->elements; i++) {
+            if (from->element[i]->type == REDIS_REPLY_INTEGER) {
+                int64_t number = from->element[i]->integer;
+                out->number_min = number < out->number_min ? number : out->number_min;
+                out->number_max = number > out->number_max ? number : out->number_max;
+            }
             if (from->element[i]->type == REDIS_REPLY_ERROR) {
                 out->error_index = out->error_count == 0 ? (uint32_t)i : out->error_index;
                 error_take(from->element[i], out);
