@@ -118,8 +118,8 @@ static bool number_fetch(struct pass *pass, const char *what, int64_t *number, s
     bool is_good = reply->type == REDIS_REPLY_INTEGER || is_elsewhere(reply) ||
                    control_reply_error(&pass->control, reply, what, err);
     *number = is_good && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
-    /* It counts as one that is put off: another pass will find it where it is then. */
-    pass->expiry->pass_count += is_elsewhere(reply);
+    /* As if it were put off: another pass will find it where it is then. */
+    pass->expiry->elsewhere_count += is_elsewhere(reply);
     freeReplyObject(reply);
     return is_good;
 }
@@ -478,6 +478,7 @@ static bool pass_begin(struct syn_engine *engine, struct syn_err *err)
     struct engine_expiry *expiry = &engine->expiry;
     expiry->was_put_off = true;
     expiry->pass_count = 0;
+    expiry->elsewhere_count = 0;
     atomic_store_release(&expiry->is_done, false);
     expiry->has_thread = thread_start(&expiry->thread, "expiry", 0, pass_main, expiry, err);
     return expiry->has_thread;
@@ -502,6 +503,10 @@ static void pass_end(struct syn_engine *engine)
     }
     expiry->is_failing = false;
     if (expiry->pass_count > 0) {
+        return;
+    }
+    if (expiry->elsewhere_count > 0) { /* until its slot has moved there is nothing to do */
+        expiry->retry_ms = clock_monotonic_ms() + RETRY_MS;
         return;
     }
     state_set(expiry, EXPIRY_EXACT);
@@ -585,8 +590,15 @@ void engine_expiry_finish(struct syn_engine *engine)
     }
     do {
         expiry->pass_count = 0;
+        expiry->elsewhere_count = 0;
         is_good = is_good && pass_run(expiry, &err);
     } while (is_good && expiry->pass_count > 0);
+    if (is_good && expiry->elsewhere_count > 0) {
+        is_good = ERR(&err,
+                      SYN_CODE_DESTINATION_STATE,
+                      "%llu keys are in slots that are moving",
+                      (unsigned long long)expiry->elsewhere_count);
+    }
     if (!is_good) {
         engine_event(engine,
                      SYN_EVENT_WARNING,

@@ -26,9 +26,10 @@ struct engine_expiry {
     bool has_thread;
     bool is_good;
     struct syn_err err;
-    uint64_t pass_count;
-    _Atomic bool is_done;    /* W: the thread, release */
-    _Atomic bool wants_stop; /* W: control, release    */
+    uint64_t pass_count;      /* times that it made exact                   */
+    uint64_t elsewhere_count; /* keys that it met on their way to another node */
+    _Atomic bool is_done;     /* W: the thread, release */
+    _Atomic bool wants_stop;  /* W: control, release    */
 };
 
 /* Before the streams are made: whether times to live are put off, which the destination is asked.
