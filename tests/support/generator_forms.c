@@ -121,7 +121,7 @@ const struct form generator_forms[] = {
     {FORM_PATTERN, 2, ALL, "SORT <set> BY nosort STORE <list>"},
     {FORM_COMMAND, 2, ALL, "SORT <none> STORE <list>"},
     {FORM_PATTERN, 2, ALL, "SORT <list> BY nosort GET # STORE <list>"},
-    {FORM_PATTERN, 3, ALL, "SORT <list> BY @pattern [ ALPHA ] GET # GET @pattern STORE <list>"},
+    {FORM_PATTERN, 3, ALL, "SORT <list> BY @pattern GET # GET @pattern STORE <list>"},
     {FORM_PATTERN, 2, ALL, "SORT <set> ALPHA GET @pattern STORE <any>"},
     /* lists */
     {FORM_COMMAND, 14, ALL, "LPUSH <list> { @element }"},
