@@ -160,11 +160,13 @@ static void status_carried(const struct carried *carried, struct syn_status *sta
 /* Under build_lock. False: no memory. */
 static bool status_streams(struct syn_engine *engine, uint64_t now_ms, struct syn_status *status)
 {
-    status->io = engine->io_name;
-    status->ttl_put_off = engine->task.puts_off;
     if (!engine->is_built) {
+        /* What is being put up belongs to whoever does it. */
+        status->ttl_put_off =
+            engine->config.puts_off_ttl && !atomic_load_acquire(&engine->expiry.is_exact);
         return true;
     }
+    status->io = engine->io_name;
     status->streams = mem_calloc(MEM_ENGINE, engine->stream_count * sizeof(*status->streams));
     if (status->streams == NULL) {
         return false;
