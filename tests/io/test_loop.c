@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -304,7 +305,7 @@ static void check_many(enum io_backend backend)
     }
     /* The sends come after receives that already wait for them. */
     for (int i = 0; i < PAIRS; i++) {
-        iov[i] = (struct iovec){(void *)(uintptr_t)&"abcdefgh"[i % 8], 1};
+        iov[i] = (struct iovec){(void *)(uintptr_t) & "abcdefgh"[i % 8], 1};
         io_send(rig.loop, &sending[i].op, fds[i][1], &iov[i], 1);
     }
     for (int i = 0; i < PAIRS; i++) {
@@ -437,13 +438,24 @@ struct hammer {
     _Atomic bool is_over;
 };
 
+/* Waits without sleeping, to be there at the very moment; but where the other thread has no
+ * processor of its own it must get this one. */
+static void spin(uint32_t *count)
+{
+    if (++*count % 256 == 0) {
+        sched_yield();
+    }
+}
+
 static void *hammer_run(void *arg)
 {
+    uint32_t spins = 0;
     struct hammer *hammer = arg;
     struct waker *waker = io_loop_waker(hammer->loop);
     for (uint32_t i = 1; i <= WAKE_COUNT; i++) {
         /* Every other time at the moment when it is about to sleep, or asleep. */
         while (i % 2 == 0 && !atomic_load_relaxed(&waker->is_asleep)) {
+            spin(&spins);
         }
         atomic_store_release(&hammer->published, i);
         waker_wake(waker);
@@ -451,6 +463,7 @@ static void *hammer_run(void *arg)
         if (i % 4 != 0) {
             while (atomic_load_acquire(&hammer->seen) < i &&
                    !atomic_load_acquire(&hammer->is_over)) {
+                spin(&spins);
             }
         }
     }
