@@ -26,6 +26,14 @@ new_held(const struct relay_call *call, uint32_t key_count, size_t size, struct 
 
 /* ---- admission ---- */
 
+/* Nothing is written for it, but whoever continues after this run may count it. */
+static void count_without(const struct relay_call *call)
+{
+    uint16_t slot = relay_slot(call, call->keys->positions[0]);
+    struct stream *stream = call->stream;
+    router_left_out(stream->router, route_lane(stream->task->route, slot), stream->index);
+}
+
 static bool call_holds(const struct relay_call *call, uint32_t arg)
 {
     const struct resp_arg *key = &call->command->argv[arg];
@@ -143,9 +151,19 @@ bool relay_admit(struct stream *stream,
     if (!relay_holds(stream->relay, bytes, command, &stream->keys) || is_in_pieces(&call)) {
         return true;
     }
-    return queue(&call, is_taken, err) &&
-           (*is_taken ||
-            recovery_judge_again(stream, info, bytes, command, source_db, is_taken, err));
+    if (!queue(&call, is_taken, err)) {
+        return false;
+    }
+    if (*is_taken) {
+        return true;
+    }
+    if (!recovery_judge_again(stream, info, bytes, command, source_db, is_taken, err)) {
+        return false;
+    }
+    if (UNLIKELY(*is_taken)) {
+        count_without(&call);
+    }
+    return true;
 }
 
 /* ---- pieces ---- */
@@ -224,14 +242,15 @@ bool relay_forward_args(struct stream *stream,
             return true;
         }
     }
-    /* The command was judged, but this or another piece of it may have waited since. */
-    if (UNLIKELY(stream->recovery != NULL) && recovery_is_dirty(stream, source_db, &args[key])) {
-        counter_add(&stream->left_out, 1);
-        return true;
-    }
     const struct route *route = stream->task->route;
     uint16_t slot = route_slot(route, args[key].bytes, args[key].size);
     uint32_t lane = route_lane(route, slot);
+    /* The command was judged, but this or another piece of it may have waited since. */
+    if (UNLIKELY(stream->recovery != NULL) && recovery_is_dirty(stream, source_db, &args[key])) {
+        counter_add(&stream->left_out, 1);
+        router_left_out(stream->router, lane, stream->index);
+        return true;
+    }
     const struct command_info *info = command_find(args[0].bytes, args[0].size);
     ASSERT(info != NULL);
     struct op op = relay_op(stream, source_db, info, slot);
@@ -274,14 +293,6 @@ static void add_keys(const struct relay_call *call, struct held_command *held, b
             add_key(call, held, arg, is_asked);
         }
     }
-}
-
-/* Nothing is written for it, but whoever continues after this run may count it. */
-static void count_without(const struct relay_call *call)
-{
-    uint16_t slot = relay_slot(call, call->keys->positions[0]);
-    struct stream *stream = call->stream;
-    router_left_out(stream->router, route_lane(stream->task->route, slot), stream->index);
 }
 
 static bool need_room(const struct relay_call *call, struct syn_err *err)
